@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of the house: which room may know which, who may exit, print and read the environment."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sagemaker_inference_lite
+from sagemaker_inference_lite.settings import markdown_table
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "sagemaker_inference_lite"
+# The source as it was imported: the tests also run against an installed wheel.
+SOURCE = Path(sagemaker_inference_lite.__file__).parent
+
+# Each room with what it may import beside itself. A room is a module or a folder right below the package.
+BASE = {"__init__", "errors", "settings", "machine", "error_body"}
+LAUNCH = {"supervision", "mms", "preflight"}
+REQUEST = {"default_handler_service", "user_module", "codecs", "content_types", "context"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": set(),
+    "errors": set(),
+    "machine": set(),
+    "error_body": {"errors"},
+    "settings": {"errors"},
+    "supervision": BASE,
+    "mms": BASE | {"supervision"},
+    "preflight": BASE | {"supervision", "mms"},
+    **dict.fromkeys(REQUEST, BASE | REQUEST),
+    # The launch side and the request side meet in these two only, and the one starts the other by name.
+    "worker": BASE | REQUEST | {"mms"},
+    "model_server": BASE | LAUNCH,
+    # These stand on top, for people.
+    "local": BASE | LAUNCH | REQUEST | {"worker", "model_server"},
+    "cli": BASE | LAUNCH | {"model_server", "local"},
+    "__main__": {"cli"},
+}
+
+# The front end's own names, which only those who speak with it may know.
+NAMES_OF_THE_FRONT_END = ("com.amazonaws", "MMS_", "MODEL_SERVER_HOME")
+UNPICKLERS = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
+
+FILES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
+MODULES = [path for path in FILES if path.parts[:2] != ("mms", "home")]
+
+
+def room_of(file: Path) -> str:
+    """The room that a file is in."""
+    return file.parts[0] if len(file.parts) > 1 else file.stem
+
+
+def tree_of(file: Path) -> ast.Module:
+    """The syntax tree of a file of the package."""
+    return ast.parse((SOURCE / file).read_text(encoding="utf-8"))
+
+
+def imports_of(file: Path) -> Iterator[str]:
+    """The full names that a file imports, at whatever depth, those for type checkers among them."""
+    # An __init__.py is its package, so a relative import there begins one step further down.
+    parts = (PACKAGE, *file.parent.parts) if file.name == "__init__.py" else (PACKAGE, *file.with_suffix("").parts)
+    package = parts if file.name == "__init__.py" else parts[:-1]
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join((*above, *filter(None, [node.module])))
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def rooms_imported(file: Path) -> set[str]:
+    """The rooms of ours that a file imports from, other than its own."""
+    found = {name.split(".")[1] for name in imports_of(file) if name.startswith(f"{PACKAGE}.")}
+    # A name that is no room is something of the package's own __init__, such as its version.
+    return {name if name in MAY_IMPORT else "__init__" for name in found} - {room_of(file)}
+
+
+def dotted(node: ast.expr) -> str:
+    """The text of a dotted name, such as os.environ."""
+    return ast.unparse(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
+
+
+def guards_of(tree: ast.Module) -> list[ast.If]:
+    """The blocks of a module that run only when it is run as a program."""
+    return [each for each in tree.body if isinstance(each, ast.If) and "__name__" in ast.unparse(each.test)]
+
+
+def is_program(file: Path) -> bool:
+    """Whether a file can be run as a program."""
+    return bool(guards_of(tree_of(file)))
+
+
+def strings_of(tree: ast.Module) -> Iterator[str]:
+    """The texts in a module, those of its documentation left out."""
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            yield node.value
+
+
+@pytest.mark.parametrize("file", MODULES, ids=str)
+def test_every_module_is_in_a_known_room(file: Path) -> None:
+    """A new room says here what it may import."""
+    assert room_of(file) in MAY_IMPORT
+
+
+@pytest.mark.parametrize("file", MODULES, ids=str)
+def test_imports_run_one_way(file: Path) -> None:
+    """A room imports only from the rooms that it may know."""
+    assert rooms_imported(file) <= MAY_IMPORT[room_of(file)]
+
+
+def test_the_table_has_no_way_back() -> None:
+    """No two rooms may import each other, apart from the request side's among themselves."""
+    for room, known in MAY_IMPORT.items():
+        for other in known - (REQUEST if room in REQUEST else {room}):
+            assert room not in MAY_IMPORT[other], f"{room} and {other} may import each other"
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file not in MODULES], ids=str)
+def test_programs_of_java_import_nothing_of_ours(file: Path) -> None:
+    """What Java starts for each model must stay small, so it imports no module of the package."""
+    assert not [name for name in imports_of(file) if name.split(".")[0] == PACKAGE]
+
+
+@pytest.mark.parametrize("file", MODULES, ids=str)
+def test_only_the_command_prints_and_exits(file: Path) -> None:
+    """Library code returns or raises: only the command prints, and only a program's last line exits."""
+    if room_of(file) in ("cli", "__main__"):
+        return
+    tree = tree_of(file)
+    endings = {id(node) for guard in guards_of(tree) for node in ast.walk(guard)}
+    calls = {dotted(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) and id(node) not in endings}
+    assert not calls & {"print", "exit", "quit", "sys.exit", "SystemExit"}
+
+
+@pytest.mark.parametrize("file", MODULES, ids=str)
+def test_only_entry_points_read_the_environment(file: Path) -> None:
+    """The environment is an argument: only model_server, the command and the worker's programs read os.environ."""
+    if room_of(file) in ("model_server", "cli", "__main__") or (room_of(file) == "worker" and is_program(file)):
+        return
+    names = {dotted(node) for node in ast.walk(tree_of(file)) if isinstance(node, ast.Attribute)}
+    names |= set(imports_of(file))
+    assert not names & {f"os.{name}" for name in ("environ", "environb", "getenv", "getenvb", "putenv", "unsetenv")}
+
+
+@pytest.mark.parametrize("file", MODULES, ids=str)
+def test_only_mms_knows_its_names(file: Path) -> None:
+    """Names of the front end's stand in mms/ and where its wire and its interface meet a handler; nowhere else."""
+    if room_of(file) in ("mms", "worker", "context"):
+        return
+    texts = [text for text in strings_of(tree_of(file)) if any(name in text for name in NAMES_OF_THE_FRONT_END)]
+    # Our own SAGEMAKER_MODEL_SERVER_... only contain such a name.
+    assert not [text for text in texts if not text.startswith("SAGEMAKER_")]
+    assert "mms" not in {name.split(".")[0] for name in imports_of(file)}
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_nothing_unpickles(file: Path) -> None:
+    """No module imports what runs code that bytes hold, or names it, but where the owner's model file is loaded."""
+    tree = tree_of(file)
+    if room_of(file) != "default_handler_service":
+        names = {name.split(".")[0] for name in imports_of(file)} | set(strings_of(tree))
+        assert not names & UNPICKLERS
+    allowed = [node.value for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "allow_pickle"]
+    assert all(isinstance(value, ast.Constant) and value.value is False for value in allowed)
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_every_file_states_its_licence(file: Path) -> None:
+    """The first line of each file names its licence."""
+    text = (SOURCE / file).read_text(encoding="utf-8")
+    assert text.startswith("# SPDX-License-Identifier: Apache-2.0\n")
+
+
+def test_readme_has_the_table_of_settings() -> None:
+    """The README's table is the one that `sagemaker-inference-lite settings --markdown` prints."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = text.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
+    assert found.strip() == markdown_table()

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The project's own virtual environments: one for each purpose and Python, under .venv/.
+
+    python tools/environments.py PURPOSE [COMMAND ...]
+
+prepares an environment for the interpreter that runs this and runs a command in it. An environment that is up to
+date is left as it is, so a second run starts at once. Needs nothing but the standard library of Python 3.9.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENTS = ROOT / ".venv"
+PACKAGE = "sagemaker_inference_lite"
+# What a wheel is made of beside the package itself.
+BUILD_FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
+MINIMUM = (3, 9)
+
+
+class Purpose(NamedTuple):
+    """What an environment holds.
+
+    Attributes:
+        extras: The package's extras.
+        installs: "wheel": the package as it is now. "tree": the working tree itself. "once": the package as it was
+            when the requirements last changed, for tools that read the tree anyway.
+    """
+
+    extras: tuple[str, ...]
+    installs: str
+
+
+PURPOSES = {
+    "demo": Purpose(("jre", "demo"), "wheel"),
+    "test": Purpose(("jre", "test"), "wheel"),
+    "check": Purpose(("check", "test"), "once"),
+    "dev": Purpose(("jre", "demo", "test", "check"), "tree"),
+}
+
+
+class PrepareError(Exception):
+    """An environment cannot be made; the message is for the person at the terminal."""
+
+
+class Environment(NamedTuple):
+    """A prepared environment.
+
+    Attributes:
+        directory: Where it is.
+        wheel: The package's wheel, built from the tree as it is now; None where none is installed.
+    """
+
+    directory: Path
+    wheel: Path | None
+
+    @property
+    def programs(self) -> Path:
+        """The directory of its interpreter and commands."""
+        return self.directory / "bin"
+
+    def variables(self) -> dict[str, str]:
+        """The environment variables to run something in it."""
+        variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
+        return {**variables, "PATH": f"{self.programs}{os.pathsep}{variables.get('PATH', os.defpath)}"}
+
+
+def prepare(name: str, python: str = sys.executable) -> Environment:
+    """Makes an environment, or brings it up to date.
+
+    Args:
+        name: One of PURPOSES.
+        python: The interpreter that it is for.
+
+    Raises:
+        PrepareError: It cannot be made.
+    """
+    purpose, version = PURPOSES[name], version_of(python)
+    if tuple(map(int, version.split("."))) < MINIMUM:
+        raise PrepareError(f"{python} is Python {version}; 3.9 or newer is needed: make PYTHON=...")
+    directory = ENVIRONMENTS / f"{name}-py{version}"
+    with _locked():
+        _create(directory, python)
+        wheel = _wheel(directory) if purpose.installs == "wheel" else None
+        _install(directory, purpose, wheel)
+    return Environment(directory, wheel)
+
+
+def version_of(python: str) -> str:
+    """The version of an interpreter such as "3.11"; PrepareError where it does not run."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise PrepareError(f"{python} does not run: {error}") from None
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Keeps others that prepare environments of this tree waiting."""
+    ENVIRONMENTS.mkdir(exist_ok=True)
+    with (ENVIRONMENTS / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _create(directory: Path, python: str) -> None:
+    with contextlib.suppress(PrepareError):
+        version_of(str(directory / "bin" / "python"))
+        return
+    # It is not there, or its interpreter has moved or was cut short while it was made.
+    shutil.rmtree(directory, ignore_errors=True)
+    hint = "Debian and Ubuntu have the venv module in a package of its own: apt-get install python3-venv"
+    _run([python, "-m", "venv", str(directory)], f"making {directory.name}", hint)
+
+
+def _install(directory: Path, purpose: Purpose, wheel: Path | None) -> None:
+    """Installs what has changed since the stamp was written: everything, or only the package itself."""
+    stamp = directory / "installed.json"
+    wanted = {"requirements": _digest([ROOT / "setup.py"]), "wheel": wheel.parent.name if wheel else None}
+    found = json.loads(stamp.read_text()) if stamp.exists() else {}
+    if found == wanted:
+        return
+    stamp.unlink(missing_ok=True)
+    if found.get("requirements") != wanted["requirements"]:
+        _install_requirements(directory, purpose, wheel)
+    if wheel:
+        _pip(directory, "install", "--no-deps", "--force-reinstall", str(wheel))
+    stamp.write_text(json.dumps(wanted))
+
+
+def _install_requirements(directory: Path, purpose: Purpose, wheel: Path | None) -> None:
+    extras = "[" + ",".join(purpose.extras) + "]"
+    if purpose.installs == "tree":
+        _pip(directory, "install", "--editable", f"{ROOT}{extras}")
+    else:
+        _pip(directory, "install", f"{wheel or _wheel(directory)}{extras}")
+
+
+def _wheel(directory: Path) -> Path:
+    """The wheel of the tree as it is now, built unless it has been.
+
+    It is built from a copy: setuptools leaves a build/ in the tree, and packs what it finds there from earlier.
+    """
+    made = ENVIRONMENTS / "wheels" / _digest(_sources())
+    if not list(made.glob("*.whl")):
+        shutil.rmtree(made.parent, ignore_errors=True)
+        with tempfile.TemporaryDirectory() as copy:
+            for file in _sources():
+                target = Path(copy) / file.relative_to(ROOT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, target)
+            _pip(directory, "wheel", "--no-deps", "--wheel-dir", str(made), copy)
+    return next(made.glob("*.whl"))
+
+
+def _sources() -> list[Path]:
+    files = [file for file in (ROOT / PACKAGE).rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    return sorted(files) + [ROOT / name for name in BUILD_FILES]
+
+
+def _digest(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(ROOT)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def _pip(directory: Path, *arguments: str) -> None:
+    command = [str(directory / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    _run([*command, *arguments], f"{directory.name}: pip {arguments[0]}")
+
+
+def _run(command: Sequence[str], what: str, hint: str = "") -> None:
+    """Runs a command whose output nobody wants to read unless it fails."""
+    print(f"{what} ...", file=sys.stderr, flush=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    if done.returncode:
+        lines = [done.stdout.rstrip(), f"{what} failed with status {done.returncode}", hint]
+        raise PrepareError("\n".join(filter(None, lines)))
+
+
+def main() -> int:
+    """Prepares an environment and turns into the command, if there is one."""
+    parser = argparse.ArgumentParser(description="Prepare a virtual environment and run a command in it.")
+    parser.add_argument("purpose", choices=PURPOSES)
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    try:
+        environment = prepare(arguments.purpose)
+    except PrepareError as error:
+        parser.exit(1, f"{error}\n")
+    if not arguments.command:
+        print(environment.directory)
+        return 0
+    # In place of this process, so that an interrupt reaches the command and nothing else.
+    program = environment.programs / arguments.command[0]
+    os.execve(program, [str(program), *arguments.command[1:]], environment.variables())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

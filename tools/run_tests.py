@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the tests against the installed wheel, under coverage.
+
+    python tools/run_tests.py [ARGUMENT ...]            on the interpreter that runs this
+    python tools/run_tests.py --all [ARGUMENT ...]      on every Python served that is found on this machine
+
+Further arguments go to pytest. The wheel is built from the tree as it is now and installed in a virtual environment
+of its own for each version of Python; pytest is started where it cannot see the tree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from environments import ROOT, Environment, PrepareError, prepare, version_of
+
+VERSIONS = tuple(f"3.{minor}" for minor in range(9, 14))
+CONFIGURATION = ROOT / "pyproject.toml"
+
+
+def run_suite(python: str, arguments: Sequence[str]) -> bool:
+    """Runs the tests on one interpreter and prints what they cover; whether all passed."""
+    environment = prepare("test", python)
+    # A scratch directory: a child process that looks for modules in its own directory must not find the tree.
+    scratch = environment.directory / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    variables = {
+        **environment.variables(),
+        "COVERAGE_FILE": str(scratch / ".coverage"),
+        "INFERENCE_LITE_TEST_INSTALLED": "1",
+        "INFERENCE_LITE_TEST_WHEEL": str(environment.wheel),
+    }
+    pytest = [str(environment.programs / "pytest"), "-c", str(CONFIGURATION), "--rootdir", str(ROOT)]
+    passed = _coverage(environment, variables, scratch, "run", *pytest, *_from_root(arguments))
+    if passed:
+        _report(environment, variables)
+    return passed
+
+
+def _report(environment: Environment, variables: dict[str, str]) -> None:
+    _coverage(environment, variables, ROOT, "combine", "--quiet")
+    _coverage(environment, variables, ROOT, "report")
+
+
+def _coverage(environment: Environment, variables: dict[str, str], cwd: Path, verb: str, *arguments: str) -> bool:
+    # The script rather than -m: that would put the working directory on the path of all imports.
+    programs = environment.programs
+    command = [str(programs / "python"), str(programs / "coverage"), verb, f"--rcfile={CONFIGURATION}", *arguments]
+    return subprocess.run(command, cwd=cwd, env=variables).returncode == 0
+
+
+def _from_root(arguments: Sequence[str]) -> list[str]:
+    """The arguments with paths made absolute, and all tests where no path is among them."""
+    found = [str(ROOT / each) if (ROOT / each.split("::")[0]).exists() else each for each in arguments]
+    return found if any(each.startswith(str(ROOT)) for each in found) else [*found, str(ROOT / "tests")]
+
+
+def find_python(version: str) -> str | None:
+    """An interpreter of a version that really runs: this one, one on the PATH, or the newest of pyenv's."""
+    for candidate in _candidates(version):
+        try:
+            if version_of(candidate) == version:
+                return candidate
+        except PrepareError:
+            continue  # pyenv puts programs on the PATH for versions that are not switched on
+    return None
+
+
+def _candidates(version: str) -> Iterator[str]:
+    yield sys.executable
+    on_path = shutil.which(f"python{version}")
+    if on_path:
+        yield on_path
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    installed = pyenv.glob(f"versions/{version}.*/bin/python")
+    yield from map(str, sorted(installed, key=lambda path: _patch_number(path.parents[1].name), reverse=True))
+
+
+def _patch_number(version: str) -> int:
+    last = version.rsplit(".", 1)[-1]
+    return int(last) if last.isdigit() else -1
+
+
+def run_all(arguments: Sequence[str], skip: Sequence[str]) -> bool:
+    """Runs the tests on every version that is found, and says how each went; whether none failed."""
+    outcomes: dict[str, str] = {}
+    for version in VERSIONS:
+        python = find_python(version)
+        if version in skip:
+            outcomes[version] = "skipped, as asked"
+        elif python is None:
+            outcomes[version] = "not found"
+        else:
+            outcomes[version] = _outcome(version, python, arguments)
+    print("\n".join(["", *(f"Python {version:<5} {outcome}" for version, outcome in outcomes.items())]))
+    return not any(outcome.startswith("FAILED") for outcome in outcomes.values())
+
+
+def _outcome(version: str, python: str, arguments: Sequence[str]) -> str:
+    print(f"\n== Python {version}: {python}", flush=True)
+    start = time.monotonic()
+    try:
+        passed = run_suite(python, arguments)
+    except PrepareError as error:
+        print(error, file=sys.stderr)
+        passed = False
+    return f"{'passed' if passed else 'FAILED'} in {time.monotonic() - start:.0f} s"
+
+
+def main() -> int:
+    """Runs the tests as the command line says."""
+    parser = argparse.ArgumentParser(description="Run the tests against the installed wheel, under coverage.")
+    parser.add_argument("--all", action="store_true", help="on every Python served that is found")
+    parser.add_argument("--skip", action="append", default=[], metavar="VERSION", help="leave a version out")
+    options, arguments = parser.parse_known_args()
+    if options.all:
+        return 0 if run_all(arguments, options.skip) else 1
+    try:
+        return 0 if run_suite(sys.executable, arguments) else 1
+    except PrepareError as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
