@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that this library knows of Multi Model Server (MMS), and nothing else does."""
