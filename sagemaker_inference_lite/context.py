@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The context that a handler is called with: MMS's interface (mms/context.py), and plain attributes beside it.
+
+A handler of MMS's is called as ``handle(data, context)``, where ``data`` is a list with one dict per request of
+the batch. Methods that take ``idx`` mean the request at that place; the plain attributes mean the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sagemaker_inference_lite import __version__
+
+# The platform's headers (API_runtime_InvokeEndpoint); it drops all others that it does not define.
+CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
+INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
+
+# Text that handlers put into a header must not end the line that it stands on (RFC 9110, section 5.5).
+_LINE_ENDS = {ord("\r"): " ", ord("\n"): " ", 0: " "}
+
+
+class Headers(dict[str, Any]):
+    """Request headers: a dict under the names that the client sent, found in any case (RFC 9110, section 5.1)."""
+
+    def __missing__(self, key: str) -> Any:
+        return self._folded()[key.lower()]
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or (isinstance(key, str) and key.lower() in self._folded())
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of the header named ``key`` in any case, or the default."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    def _folded(self) -> dict[str, Any]:
+        return {name.lower(): value for name, value in self.items()}
+
+
+class RequestProcessor:
+    """What is known of one request, and what its answer is to look like (mms.context.RequestProcessor)."""
+
+    __slots__ = ("_headers", "_reason_phrase", "_response_headers", "_status_code")
+
+    def __init__(self, request_header: Mapping[str, Any]) -> None:
+        self._headers = request_header if isinstance(request_header, Headers) else Headers(request_header)
+        self._status_code = 200
+        self._reason_phrase: str | None = None
+        self._response_headers: dict[str, str] = {}
+
+    def get_request_property(self, key: str) -> Any:
+        """The request header of that name in any case, None without one."""
+        return self._headers.get(key)
+
+    def get_request_properties(self) -> Headers:
+        """All request headers, and for each input its name with a dict that holds its ``content-type``."""
+        return self._headers
+
+    def report_status(self, code: int, reason_phrase: str | None = None) -> None:
+        """Answer this request with that HTTP status. The phrase is kept but the status's own is sent."""
+        self._status_code = int(code)
+        self._reason_phrase = reason_phrase
+
+    def get_response_status_code(self) -> int:
+        """The HTTP status that the answer will have."""
+        return self._status_code
+
+    def get_response_status_phrase(self) -> str | None:
+        """What report_status() was given."""
+        return self._reason_phrase
+
+    def add_response_property(self, key: str, value: str) -> None:
+        """Set a response header. CR, LF and NUL become spaces, so that a value cannot forge a header."""
+        self._response_headers[str(key).translate(_LINE_ENDS)] = str(value).translate(_LINE_ENDS)
+
+    def get_response_headers(self) -> dict[str, str]:
+        """The response headers set so far."""
+        return self._response_headers
+
+    def get_response_header(self, key: str) -> str | None:
+        """The response header set under exactly that name, None without one."""
+        return self._response_headers.get(key)
+
+
+class Context:
+    """One model's context: made at its load, given the requests of each batch in turn.
+
+    Attributes:
+        model_name: The name under which the model was loaded.
+        manifest: MAR-INF/MANIFEST.json of a model archive, else None.
+        request_ids: The front end's id of each request, by place in the batch; None while loading.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        model_dir: str,
+        manifest: Mapping[str, Any] | None = None,
+        batch_size: int = 1,
+        gpu: int | None = None,
+        server_version: str = __version__,
+    ) -> None:
+        self.model_name = model_name
+        self.manifest = manifest
+        self.request_ids: dict[int, str] | None = None
+        self._system_properties: dict[str, Any] = {
+            "model_dir": model_dir,
+            "gpu_id": gpu,
+            "batch_size": batch_size,
+            # Handlers look at this name to tell which server they run on.
+            "server_name": "MMS",
+            "server_version": server_version,
+        }
+        self._request_processor: list[RequestProcessor] | None = None
+        self._bodies: list[Any] = []
+        self._metrics: Any = None
+
+    def begin(self, requests: Iterable[tuple[str, Mapping[str, Any], Any]]) -> None:
+        """Turn to a new batch: the id, the headers and the raw body (None without one) of each request."""
+        self.request_ids = {}
+        self._request_processor = []
+        self._bodies = []
+        self._metrics = None
+        for place, (request_id, headers, body) in enumerate(requests):
+            self.request_ids[place] = request_id
+            self._request_processor.append(RequestProcessor(headers))
+            self._bodies.append(body)
+
+    @property
+    def system_properties(self) -> dict[str, Any]:
+        """``model_dir``, ``gpu_id`` (int or None), ``batch_size``, ``server_name`` ("MMS"), ``server_version``."""
+        return self._system_properties
+
+    @property
+    def request_processor(self) -> list[RequestProcessor] | None:
+        """One RequestProcessor per request of the batch; None while loading."""
+        return self._request_processor
+
+    @request_processor.setter
+    def request_processor(self, value: list[RequestProcessor] | None) -> None:
+        self._request_processor = value
+
+    @property
+    def metrics(self) -> Any:
+        """MMS's MetricsStore for this batch, made when it is first asked for. Nothing collects what it holds."""
+        if self._metrics is None:
+            from mms.metrics.metrics_store import MetricsStore
+
+            self._metrics = MetricsStore(self.request_ids, self.model_name)
+        return self._metrics
+
+    @metrics.setter
+    def metrics(self, value: Any) -> None:
+        self._metrics = value
+
+    # -- plain attributes: of the first request of the batch --
+
+    @property
+    def request_id(self) -> str | None:
+        """The front end's id of the request, which the caller gets as ``x-request-id``; None while loading."""
+        return self.request_ids.get(0) if self.request_ids else None
+
+    @property
+    def custom_attributes(self) -> str | None:
+        """X-Amzn-SageMaker-Custom-Attributes, None without it."""
+        return self._header(CUSTOM_ATTRIBUTES)
+
+    @property
+    def target_model(self) -> str | None:
+        """X-Amzn-SageMaker-Target-Model, None without it."""
+        return self._header(TARGET_MODEL)
+
+    @property
+    def inference_id(self) -> str | None:
+        """X-Amzn-SageMaker-Inference-Id, None without it."""
+        return self._header(INFERENCE_ID)
+
+    @property
+    def gpu_id(self) -> int | None:
+        """The GPU that this worker is to use, None without one."""
+        gpu: int | None = self._system_properties["gpu_id"]
+        return gpu
+
+    @property
+    def raw_body(self) -> Any:
+        """The request's body as bytes, before any decoding; None where it came as a form, and while loading."""
+        return self._bodies[0] if self._bodies else None
+
+    def _header(self, name: str) -> str | None:
+        return self.get_request_header(0, name) if self._request_processor else None
+
+    # -- MMS's interface --
+
+    def _processor(self, idx: int) -> RequestProcessor:
+        if self._request_processor is None:
+            raise RuntimeError("there is no request while the model loads")
+        return self._request_processor[idx]
+
+    def get_request_id(self, idx: int = 0) -> str | None:
+        """The front end's id of a request."""
+        return self.request_ids.get(idx) if self.request_ids else None
+
+    def get_request_header(self, idx: int, key: str) -> Any:
+        """A request header by its name in any case, None without it."""
+        return self._processor(idx).get_request_property(key)
+
+    def get_all_request_header(self, idx: int) -> Headers:
+        """All headers of a request."""
+        return self._processor(idx).get_request_properties()
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        """The Content-Type of an answer."""
+        self.set_response_header(idx, "content-type", value)
+
+    def get_response_content_type(self, idx: int) -> str | None:
+        """What set_response_content_type() was given."""
+        return self._processor(idx).get_response_header("content-type")
+
+    def get_response_status(self, idx: int) -> tuple[int, str | None]:
+        """Status and phrase of an answer."""
+        processor = self._processor(idx)
+        return processor.get_response_status_code(), processor.get_response_status_phrase()
+
+    def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
+        """The HTTP status of an answer."""
+        self._processor(idx).report_status(code, phrase)
+
+    def set_all_response_status(self, code: int = 200, phrase: str = "") -> None:
+        """The HTTP status of every answer of the batch."""
+        for processor in self._request_processor or ():
+            processor.report_status(code, phrase)
+
+    def get_response_headers(self, idx: int) -> dict[str, str]:
+        """The response headers set so far."""
+        return self._processor(idx).get_response_headers()
+
+    def set_response_header(self, idx: int, key: str, value: str) -> None:
+        """Set a response header; CR, LF and NUL in it become spaces."""
+        self._processor(idx).add_response_property(key, value)

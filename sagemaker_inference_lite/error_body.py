@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a caller is told of a request that failed, whichever part of the server found out.
+
+It is one JSON object:
+``{"error": {"id": "6f1c...", "type": "ClientError", "message": "The body is not JSON: ..."}}``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from sagemaker_inference_lite.errors import RequestError
+
+
+class Description(NamedTuple):
+    """What a caller may know of an error.
+
+    Attributes:
+        status: The HTTP status.
+        type_name: What kind of error it is, for programs.
+        message: A sentence, for people.
+    """
+
+    status: int
+    type_name: str
+    message: str
+
+
+def describe(error: BaseException) -> Description:
+    """Says of an error what its caller may know.
+
+    A `RequestError` was written for callers and speaks for itself. Of any other error nothing is said: its text
+    may hold what is private, and it is in the log.
+
+    Returns:
+        The error's own status, class and message for a RequestError; 507 for a MemoryError, on which the platform
+        unloads other models; 500 for all others.
+    """
+    if isinstance(error, RequestError):
+        return Description(error.status, type(error).__name__, error.message)
+    if isinstance(error, MemoryError):
+        return Description(507, "OutOfMemory", "The model ran out of memory while it handled the request.")
+    message = "The model failed to handle the request; its log has the cause under this id."
+    return Description(500, "InternalError", message)
+
+
+def error_body(type_name: str, message: str, *, error_id: str | None = None, trace: str | None = None) -> bytes:
+    """Builds the body of an error response.
+
+    Args:
+        type_name: What kind of error it is.
+        message: What the caller is told.
+        error_id: The id under which the log has the cause; left out where there is none.
+        trace: A traceback, for development only; left out where there is none.
+
+    Returns:
+        One line of JSON in ASCII, ``application/json``.
+    """
+    error = {"id": error_id, "type": type_name, "message": message, "traceback": trace}
+    return json.dumps({"error": {name: value for name, value in error.items() if value is not None}}).encode("ascii")

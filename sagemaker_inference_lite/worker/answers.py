@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the requests of a batch to its answers: calls the handler and makes of whatever it does a valid frame."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sagemaker_inference_lite.context import Context, Headers
+from sagemaker_inference_lite.error_body import error_body
+from sagemaker_inference_lite.errors import RequestError
+from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.worker.loader import Handle
+from sagemaker_inference_lite.worker.memory import is_memory_error
+
+logger = logging.getLogger(__name__)
+
+JSON = "application/json"
+
+
+class AnswerOptions(NamedTuple):
+    """How requests are answered.
+
+    Attributes:
+        max_body_bytes: The largest answer; the front end drops a connection that sends more.
+        expose_tracebacks: Whether callers see the traceback of a failure.
+        decode_input: MMS's decode_input_request: handlers get JSON parsed and text decoded.
+    """
+
+    max_body_bytes: int
+    expose_tracebacks: bool = False
+    decode_input: bool = False
+
+
+def answer(handle: Handle, context: Context, requests: Sequence[wire.Request], options: AnswerOptions) -> bytes:
+    """The frame that answers a PREDICT. Never raises: a failure of the handler's is an answer too."""
+    context.begin((request.request_id, _headers(request), _raw_body(request)) for request in requests)
+    try:
+        data = [_inputs(request, options.decode_input) for request in requests]
+        results = handle(data, context)
+        return wire.encode_predictions(_predictions(results, context, requests, options))
+    except BaseException as error:  # a handler may raise anything, SystemExit included: it is its request that fails
+        return failure(error, context, requests, options)
+
+
+def failure(error: BaseException, context: Context, requests: Sequence[wire.Request], options: AnswerOptions) -> bytes:
+    """The frame that answers every request of a batch with an error, which is logged once with its id."""
+    error_id = uuid.uuid4().hex
+    status, type_name, message = _describe(error)
+    ids = [request.request_id for request in requests]
+    logger.error(
+        "request %s of model %s failed with status %d, error id %s: %s: %s",
+        ", ".join(ids),
+        context.model_name,
+        status,
+        error_id,
+        type(error).__name__,
+        error,
+        exc_info=error if status >= 500 else None,
+    )
+    trace = (
+        "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        if options.expose_tracebacks
+        else None
+    )
+    return refusal(ids, status, error_body(type_name, message, error_id=error_id, trace=trace))
+
+
+def refusal(request_ids: Sequence[str], status: int, body: bytes) -> bytes:
+    """The frame that answers each of these requests with the same error body."""
+    return wire.encode_predictions([wire.Prediction(request_id, body, JSON, status) for request_id in request_ids])
+
+
+def _describe(error: BaseException) -> tuple[int, str, str]:
+    """Status, type and message for the caller: nothing of an error that was not written for callers."""
+    if isinstance(error, RequestError):
+        return error.status, type(error).__name__, error.message
+    if is_memory_error(error):
+        return 507, "OutOfMemory", "The model ran out of memory while it handled the request."
+    service = sys.modules.get("mms.service")
+    if service is not None and isinstance(error, service.PredictionException):
+        return _status(error.error_code), "PredictionException", str(error.message)
+    return 500, "InternalError", "The model failed to handle the request; its log has the cause under this id."
+
+
+def _status(code: Any) -> int:
+    """A status that HTTP knows (RFC 9110, section 15); anything else that a handler made up is our error."""
+    return int(code) if isinstance(code, int) and 200 <= code <= 599 else 500
+
+
+def _headers(request: wire.Request) -> Headers:
+    # MMS shows handlers the content type of each input among the headers, under the input's name.
+    headers = Headers((parameter.name, {"content-type": parameter.content_type}) for parameter in request.parameters)
+    headers.update(request.headers)
+    return headers
+
+
+def _raw_body(request: wire.Request) -> Any:
+    return next((parameter.value for parameter in request.parameters if parameter.name == "body"), None)
+
+
+def _inputs(request: wire.Request, decode: bool) -> dict[str, Any]:
+    if decode:
+        return {parameter.name: _decoded(parameter) for parameter in request.parameters}
+    return {parameter.name: parameter.value for parameter in request.parameters}
+
+
+def _decoded(parameter: wire.Parameter) -> Any:
+    """As MMS's worker does it with decode_input_request (mms/protocol/otf_message_handler.py)."""
+    if parameter.content_type == JSON:
+        return json.loads(parameter.value)
+    return parameter.value.decode() if parameter.content_type.startswith("text") else parameter.value
+
+
+def _predictions(
+    results: Any, context: Context, requests: Sequence[wire.Request], options: AnswerOptions
+) -> list[wire.Prediction]:
+    if not isinstance(results, (list, tuple)) or len(results) != len(requests):
+        found = f"{len(results)} answers" if isinstance(results, (list, tuple)) else f"a {type(results).__name__}"
+        raise TypeError(
+            f"the handler must return a list with one answer for each of {len(requests)} requests, not {found}"
+        )
+    return [_prediction(result, place, context, options) for place, result in enumerate(results)]
+
+
+def _prediction(result: Any, place: int, context: Context, options: AnswerOptions) -> wire.Prediction:
+    body, content_type = _body(result)
+    if len(body) > options.max_body_bytes:
+        raise ValueError(
+            f"the answer has {len(body)} bytes; the limit is {options.max_body_bytes} (SAGEMAKER_MAX_PAYLOAD_IN_MB)"
+        )
+    headers = []
+    for name, value in context.get_response_headers(place).items():
+        if name.lower() == "content-type":
+            content_type = value
+        else:
+            headers.append((name, value))
+    request_id = context.get_request_id(place) or ""
+    return wire.Prediction(request_id, body, content_type, _status(context.get_response_status(place)[0]), headers)
+
+
+def _body(result: Any) -> tuple[wire.Buffer, str]:
+    """As MMS does it: bytes and text as they are, everything else as JSON."""
+    if isinstance(result, (bytes, bytearray)):
+        return result, ""
+    if isinstance(result, memoryview):
+        return result.tobytes(), ""
+    if isinstance(result, str):
+        return result.encode(), ""
+    return json.dumps(result).encode(), JSON

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The zygote's event loop: sockets, timers and the ends of children, on one thread and without asyncio.
+
+asyncio would be imported into every worker, and cannot be left behind in a fork.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import selectors
+import signal
+import socket
+import time
+from contextlib import suppress
+from typing import Callable
+
+Callback = Callable[[], None]
+
+
+class EventLoop:
+    """Calls back when sockets can be read and when times have come. It wakes up when a child ends."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[tuple[float, int, Callback]] = []
+        self._timer_numbers = itertools.count()  # two timers of the same moment must not compare their callbacks
+
+    def wake_for_children(self) -> None:
+        """Have turn() return when a child ends."""
+        receiver, sender = socket.socketpair()
+        receiver.setblocking(False)
+        sender.setblocking(False)
+        signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.watch(receiver, lambda: _empty(receiver))
+
+    def watch(self, sock: socket.socket, callback: Callback) -> None:
+        """Call back on each turn in which the socket can be read."""
+        self._selector.register(sock, selectors.EVENT_READ, callback)
+
+    def unwatch(self, sock: socket.socket) -> None:
+        """Undo watch(), if it is in force."""
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(sock)
+
+    def drop(self, sock: socket.socket) -> None:
+        """Undo watch() and close the socket."""
+        self.unwatch(sock)
+        sock.close()
+
+    def later(self, seconds: float, callback: Callback) -> None:
+        """Call back once, so many seconds from now."""
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._timer_numbers), callback))
+
+    def turn(self, patience_seconds: float | None) -> None:
+        """Wait for something to happen, but no longer than that; call back for all that has."""
+        if self._timers:
+            until_timer = max(0.0, self._timers[0][0] - time.monotonic())
+            patience_seconds = until_timer if patience_seconds is None else min(patience_seconds, until_timer)
+        for key, _ in self._selector.select(patience_seconds):
+            if self._selector.get_map().get(key.fd) is key:  # an earlier callback may have closed it
+                key.data()
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            heapq.heappop(self._timers)[2]()
+
+    def close_in_child(self) -> None:
+        """After a fork: close all that the parent watches; it would not end where its owner ends it."""
+        for key in list(self._selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]  # only sockets are watched
+        self._selector.close()
+
+
+def _empty(sock: socket.socket) -> None:
+    with suppress(BlockingIOError):
+        while sock.recv(4096):
+            pass

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker is doing, in a page of memory that it shares with the zygote.
+
+The worker writes at each step of a request, without a system call; the zygote reads when a worker has died or
+when it looks for requests that overran their limit. So it can answer for the worker where that is safe:
+only while the request has been read whole and nothing of an answer has been sent.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+STARTING = 0  # forked; the model is not loaded
+IDLE = 1  # waits for a request
+READING = 2  # a request has begun to come
+HANDLING = 3  # the request has come whole; nothing has been answered
+ANSWERING = 4  # an answer may be on its way
+CLOSED = 5  # the front end has closed the connection
+
+_STARTED = struct.Struct("d")
+_LENGTH = struct.Struct("i")
+_STARTED_AT = 8
+_LENGTH_AT = 16
+_IDS_AT = 20
+
+
+class Reading(NamedTuple):
+    """A page as the zygote found it.
+
+    Attributes:
+        state: One of the constants above.
+        started: When the request had come whole, on time.monotonic()'s clock, in seconds.
+        request_ids: The requests that wait for an answer; empty where they did not fit, or none waits.
+    """
+
+    state: int
+    started: float
+    request_ids: list[str]
+
+
+class SlotPage:
+    """One page, shared by fork: made by the zygote before the first worker, used by one worker at a time."""
+
+    def __init__(self) -> None:
+        self._map = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def enter(self, state: int) -> None:
+        """The worker: I am doing this now."""
+        self._map[0] = state
+
+    def begin(self, request_ids: Sequence[str]) -> None:
+        """The worker: these requests have come whole, and I start on them now."""
+        ids = "\n".join(request_ids).encode()
+        # Written before the state: a reader that sees HANDLING must see this request's ids, not the last one's.
+        if len(ids) > mmap.PAGESIZE - _IDS_AT:
+            ids = b""
+        self._map[_IDS_AT : _IDS_AT + len(ids)] = ids
+        _LENGTH.pack_into(self._map, _LENGTH_AT, len(ids))
+        _STARTED.pack_into(self._map, _STARTED_AT, time.monotonic())
+        self._map[0] = HANDLING
+
+    def state(self) -> int:
+        """What the worker is doing."""
+        return self._map[0]
+
+    def read(self) -> Reading:
+        """All of the page. Exact only while its worker does not run; otherwise the ids may be of the next request."""
+        length = _LENGTH.unpack_from(self._map, _LENGTH_AT)[0]
+        ids = self._map[_IDS_AT : _IDS_AT + length].decode()
+        started = _STARTED.unpack_from(self._map, _STARTED_AT)[0]
+        return Reading(self._map[0], started, ids.split("\n") if ids else [])
+
+    def overran(self, limit_seconds: float) -> bool:
+        """Whether a request has been handled for longer than the limit."""
+        return (
+            self._map[0] == HANDLING
+            and time.monotonic() - _STARTED.unpack_from(self._map, _STARTED_AT)[0] > limit_seconds
+        )
+
+    def close(self) -> None:
+        """Give the page back."""
+        self._map.close()

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker: one model, one connection from the front end, one process forked from the zygote."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+from sagemaker_inference_lite.context import Context
+from sagemaker_inference_lite.error_body import error_body
+from sagemaker_inference_lite.errors import WireError
+from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.worker import answers, slot_page
+from sagemaker_inference_lite.worker.answers import AnswerOptions
+from sagemaker_inference_lite.worker.connection import Connection
+from sagemaker_inference_lite.worker.loader import Handle, import_handler, read_manifest, start_handler
+from sagemaker_inference_lite.worker.memory import is_memory_error
+from sagemaker_inference_lite.worker.slot_page import SlotPage
+
+logger = logging.getLogger(__name__)
+
+# How a worker ends, to the zygote. Above the statuses that shells and handlers commonly use.
+EXIT_CLOSED = 0  # the front end closed the connection
+EXIT_LOAD_FAILED = 70
+EXIT_LOAD_MEMORY = 71
+EXIT_WIRE = 72  # the front end sent what is no message
+EXIT_REFUSED = 73  # one request was refused because the model is not there; try to load it again
+
+
+class Refusal(NamedTuple):
+    """Why a worker does not try to load its model, and what it answers its one request instead."""
+
+    status: int
+    message: str
+
+
+class Job(NamedTuple):
+    """What a worker is to do.
+
+    Attributes:
+        load: The front end's LOAD.
+        connection: Where its requests come from.
+        page: Shared with the zygote.
+        on_loaded: Called once the model is ready.
+        default_handler: The handler service that the zygote has imported already, and its entry point.
+        refusal: None, or why to refuse one request instead of loading.
+    """
+
+    load: wire.Load
+    connection: Connection
+    page: SlotPage
+    on_loaded: Callable[[], None]
+    default_handler: str | None
+    default_entry_point: Any
+    options: AnswerOptions
+    refusal: Refusal | None = None
+
+
+def run(job: Job) -> int:
+    """Do the job until the front end closes the connection; returns the process's exit status."""
+    try:
+        if job.refusal is not None:
+            return _refuse_one(job, job.refusal)
+        return _serve(job)
+    except WireError as error:
+        logger.error("the connection to the front end is given up: %s", error)
+        return EXIT_WIRE
+    except OSError as error:
+        # The front end went away between a request and its answer.
+        logger.warning("the front end closed the connection before its answer was sent: %s", error)
+        job.page.enter(slot_page.CLOSED)
+        return EXIT_CLOSED
+
+
+def _serve(job: Job) -> int:
+    context = Context(
+        job.load.model_name,
+        job.load.model_path,
+        batch_size=job.load.batch_size,
+        gpu=job.load.gpu_id,
+    )
+    begun = time.monotonic()
+    try:
+        handle = _load(job, context)
+    except BaseException as error:  # whatever a model raises at its load, SystemExit included, is a failed load
+        logger.error(
+            "model %s could not be loaded: %s: %s", context.model_name, type(error).__name__, error, exc_info=error
+        )
+        return EXIT_LOAD_MEMORY if is_memory_error(error) else EXIT_LOAD_FAILED
+    logger.info(
+        "model %s loaded in %.0f ms (pid %d)", context.model_name, 1000 * (time.monotonic() - begun), os.getpid()
+    )
+    job.page.enter(slot_page.IDLE)
+    job.on_loaded()
+    return _answer_requests(job, handle, context)
+
+
+def _load(job: Job, context: Context) -> Handle:
+    model_dir = job.load.model_path
+    os.chdir(model_dir)
+    if model_dir not in sys.path:
+        sys.path.insert(0, model_dir)
+    context.manifest = read_manifest(model_dir)
+    if job.load.handler == job.default_handler:
+        entry_point = job.default_entry_point
+    else:
+        entry_point = import_handler(job.load.handler, [Path(model_dir)])
+    return start_handler(entry_point, context)
+
+
+def _answer_requests(job: Job, handle: Handle, context: Context) -> int:
+    connection, page, options = job.connection, job.page, job.options
+    send = connection.sock.sendall
+    while True:
+        requests = _receive(connection, page)
+        if requests is None:
+            return EXIT_CLOSED
+        page.begin([request.request_id for request in requests])
+        frame = answers.answer(handle, context, requests, options)
+        page.enter(slot_page.ANSWERING)
+        send(frame)
+        page.enter(slot_page.IDLE)
+
+
+def _receive(connection: Connection, page: SlotPage) -> list[wire.Request] | None:
+    message = connection.receive(lambda: page.enter(slot_page.READING))
+    if message is None:
+        page.enter(slot_page.CLOSED)
+        return None
+    if isinstance(message, wire.Load):
+        raise WireError("a second LOAD on a connection whose model is loaded")
+    return message
+
+
+def _refuse_one(job: Job, refusal: Refusal) -> int:
+    job.page.enter(slot_page.IDLE)
+    requests = _receive(job.connection, job.page)
+    if requests is None:
+        return EXIT_CLOSED
+    ids = [request.request_id for request in requests]
+    job.page.begin(ids)
+    frame = answers.refusal(ids, refusal.status, error_body("ModelNotLoaded", refusal.message))
+    job.page.enter(slot_page.ANSWERING)
+    job.connection.sock.sendall(frame)
+    job.page.enter(slot_page.IDLE)
+    return EXIT_REFUSED

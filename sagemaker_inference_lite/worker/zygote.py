@@ -1,0 +1,603 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The zygote: imports the handler and its libraries once, then forks a worker for each connection of MMS's.
+
+It never serves and never runs a handler's code beyond imports, so it has one thread and its memory is shared by
+all workers. It keeps a second copy of each worker's connection. MMS's protocol strictly alternates, so when a
+worker dies or overruns its limit the zygote can answer in its place and fork a successor on the same
+connection: the front end sees neither a disconnect nor its own back-off.
+
+A model comes from a stub (mms/home), which connects to the zygote's socket with MMS's arguments and whose end
+means that MMS has unloaded the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import importlib
+import json
+import logging
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Callable
+
+from sagemaker_inference_lite.error_body import error_body
+from sagemaker_inference_lite.errors import HandlerError, WireError
+from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.settings import Settings
+from sagemaker_inference_lite.worker import answers, slot_page, worker
+from sagemaker_inference_lite.worker.after_fork import become_worker
+from sagemaker_inference_lite.worker.answers import AnswerOptions
+from sagemaker_inference_lite.worker.connection import Connection
+from sagemaker_inference_lite.worker.event_loop import EventLoop
+from sagemaker_inference_lite.worker.loader import import_handler
+from sagemaker_inference_lite.worker.models import Model, Slot, read_announcement
+
+# Run as a program, this module is called __main__.
+logger = logging.getLogger("sagemaker_inference_lite.worker.zygote")
+
+SOCKET_NAME = "zygote.sock"
+READY_NAME = "ready"
+
+# How often requests are held against their limit. A limit is kept to within this.
+TICK_SECONDS = 0.25
+
+# How often a single model that could not be loaded is tried before the server gives up, and the pause between.
+SINGLE_MODEL_TRIES = 3
+RETRY_SECONDS = 1.0
+
+# MMS's parent of the model must be seen dead by Java before a 507 (see _answer_507).
+_JAVA_NOTICES_SECONDS = 0.05
+_GRACE_SECONDS = 2.0
+_STOP_SECONDS = 1.0
+_FILES_SECONDS = 1.0
+
+_LOADED = b"L"
+
+# A worker's lines get the model's name before them where the supervisor passes them on.
+LOG_FORMAT = "%(asctime)s [%(levelname)s] %(name)s - %(message)s"
+
+
+class Zygote:
+    """Models come and go, workers are forked and end. One thread, because a fork takes only that which calls it."""
+
+    def __init__(self, settings: Settings, directory: Path, supervisor: socket.socket) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._supervisor = supervisor
+        self._loop = EventLoop()
+        self._models: list[Model] = []
+        self._workers: dict[int, Slot] = {}
+        self._stopping = False
+        self._handler = ""
+        self._entry_point: Any = None
+        self._options = AnswerOptions(settings.max_payload_bytes, settings.expose_tracebacks)
+        self._max_message = settings.max_payload_bytes + wire.HEADROOM_BYTES
+
+    # -- start --
+
+    def prepare(self, handler: str, directories: list[Path], decode_input: bool) -> None:
+        """Import what workers will need; raises HandlerError where that fails."""
+        self._options = self._options._replace(decode_input=decode_input)
+        for module in self._settings.model_server_preload:
+            _preload(module)
+        self._entry_point = import_handler(handler, directories)
+        self._handler = handler
+        # Objects that the collector never visits again are pages that no worker has to copy.
+        gc.collect()
+        gc.freeze()
+
+    def run(self) -> None:
+        """Serve the front end until the supervisor closes its socket."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(self._directory / SOCKET_NAME))
+        listener.listen(128)
+        listener.setblocking(False)
+        self._loop.watch(listener, lambda: self._accept_stub(listener))
+        self._loop.watch(self._supervisor, self._supervisor_gone)
+        self._loop.wake_for_children()
+        self._tell({"event": "ready"})
+        while not self._stopping:
+            self._turn()
+        self._end_workers()
+
+    def _turn(self) -> None:
+        self._loop.turn(TICK_SECONDS if self._workers else None)
+        self._reap()
+        self._check_limits()
+
+    # -- the supervisor --
+
+    def _tell(self, event: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
+        with suppress(OSError):  # its end is seen where it is read from
+            socket.send_fds(self._supervisor, [json.dumps(event).encode()], list(descriptors))
+
+    def tell_failure(self, message: str) -> None:
+        """Tell the supervisor why this process ends."""
+        self._tell({"event": "handler failed", "message": message})
+
+    def _supervisor_gone(self) -> None:
+        with suppress(OSError):
+            self._supervisor.recv(1)
+        self._stopping = True  # it never says anything: it has ended
+
+    # -- models --
+
+    def _accept_stub(self, listener: socket.socket) -> None:
+        stub = self._accept(listener)
+        if stub is None:
+            return
+        try:
+            model = Model(read_announcement(stub), stub)
+            stub.send(b"+")
+        except (OSError, ValueError, KeyError) as error:
+            logger.error("a model's stub cannot be served: %r", error)
+            stub.close()
+            return
+        self._models.append(model)
+        self._loop.watch(model.listener, lambda: self._accept_worker(model))
+        self._loop.watch(stub, lambda: self._model_gone(model))
+
+    def _accept(self, listener: socket.socket) -> socket.socket | None:
+        try:
+            return listener.accept()[0]
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            # No more files may be opened, most likely. Whoever waits to be accepted goes on waiting.
+            logger.error("a connection cannot be accepted: %s", error)
+            time.sleep(TICK_SECONDS)
+            return None
+
+    def _model_gone(self, model: Model) -> None:
+        """The stub has ended: MMS has unloaded the model, or a 507 is about to make it do so."""
+        self._loop.drop(model.stub)
+        model.unlink_address()
+        self._loop.drop(model.listener)
+        self._models.remove(model)
+        # A connection that ended before the 507 was sent would turn it into a 500.
+        if not any(slot.awaits_507 for slot in model.slots):
+            self._close_all(model)
+
+    # -- slots --
+
+    def _accept_worker(self, model: Model) -> None:
+        sock = self._accept(model.listener)
+        if sock is None:
+            return
+        sock.setblocking(False)
+        slot = Slot(model, Connection(sock, self._max_message))
+        model.slots.append(slot)
+        self._loop.watch(sock, lambda: self._read_load(slot))
+
+    def _read_load(self, slot: Slot) -> None:
+        try:
+            message = slot.connection.receive_available()
+        except BlockingIOError:
+            return
+        except (WireError, OSError) as error:
+            logger.error("a connection for model %s is given up before its LOAD: %s", slot.model.name, error)
+            self._close(slot)
+            return
+        if isinstance(message, wire.Load):
+            slot.load = message
+            self._loop.unwatch(slot.connection.sock)
+            slot.connection.sock.setblocking(True)
+            self._fork(slot)
+        elif message is not None:
+            logger.error("a connection for model %s is given up: a PREDICT before its LOAD", slot.model.name)
+            self._close(slot)
+
+    def _close(self, slot: Slot) -> None:
+        """Give the connection up. MMS sees it end as soon as the worker has ended too."""
+        if slot.closed:
+            return
+        slot.closed = True
+        slot.model.slots.remove(slot)
+        self._loop.unwatch(slot.connection.sock)
+        if slot.pid is None:
+            slot.release()
+        elif slot.page.state() in (slot_page.IDLE, slot_page.CLOSED):
+            # It is waiting for the next request: the end of the stream lets it end in an orderly way.
+            with suppress(OSError):
+                slot.connection.sock.shutdown(socket.SHUT_RDWR)
+            self._loop.later(_GRACE_SECONDS, functools.partial(self._kill, slot, slot.pid))
+        else:
+            self._kill(slot, slot.pid)
+        self._note_ready()
+
+    def _close_all(self, model: Model) -> None:
+        for slot in list(model.slots):
+            self._close(slot)
+
+    def _kill(self, slot: Slot, pid: int | None) -> None:
+        if pid is not None and self._workers.get(pid) is slot:
+            _kill_group(pid)
+
+    # -- workers --
+
+    def _fork(self, slot: Slot, refusal: worker.Refusal | None = None) -> None:
+        try:
+            self._fork_worker(slot, refusal)
+        except OSError as error:
+            self._cannot_fork(slot, error)
+
+    def _cannot_fork(self, slot: Slot, error: OSError) -> None:
+        """No process, no memory or no more open files: the contract's 507, "any other resource"."""
+        logger.error("no worker can be made for model %s: %s", slot.model.name, error)
+        if slot.answered_load:
+            self._fork_later(slot)
+        else:
+            self._could_not_load(slot, worker.Refusal(507, f"No worker can be made: {error}."))
+
+    def _fork_worker(self, slot: Slot, refusal: worker.Refusal | None) -> None:
+        ours, theirs = socket.socketpair()
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        slot.page.enter(slot_page.STARTING)
+        slot.loaded = False
+        slot.killed_because = None
+        slot.load_deadline = float("inf") if refusal else time.monotonic() + self._settings.startup_timeout
+        sys.stdout.flush()
+        sys.stderr.flush()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._child(slot, refusal, parent, theirs, (out_write, err_write), (out_read, err_read, ours.fileno()))
+        with suppress(OSError):
+            os.setpgid(pid, pid)  # the child does it too: whoever comes first
+        slot.pid = pid
+        slot.events = ours
+        self._workers[pid] = slot
+        self._loop.watch(ours, lambda: self._worker_says(slot))
+        theirs.close()
+        self._tell({"event": "worker", "model": slot.model.name, "pid": pid}, (out_read, err_read))
+        for descriptor in (out_read, out_write, err_read, err_write):
+            os.close(descriptor)
+
+    def _child(
+        self,
+        slot: Slot,
+        refusal: worker.Refusal | None,
+        parent: int,
+        events: socket.socket,
+        outputs: tuple[int, int],
+        foreign: tuple[int, ...],
+    ) -> None:
+        """The child's whole life. It must never return into the zygote's loop."""
+        status = 1
+        try:
+            become_worker(parent, *outputs)
+            for descriptor in (*foreign, *outputs):
+                os.close(descriptor)
+            self._close_inherited(slot)
+            assert slot.load is not None
+            job = worker.Job(
+                load=slot.load,
+                connection=slot.connection,
+                page=slot.page,
+                on_loaded=lambda: events.sendall(_LOADED),
+                default_handler=self._handler,
+                default_entry_point=self._entry_point,
+                options=self._options,
+                refusal=refusal,
+            )
+            status = worker.run(job)
+            _finish()
+        except BaseException:
+            logger.exception("the worker of model %s failed", slot.model.name)
+        finally:
+            os._exit(status)
+
+    def _close_inherited(self, own: Slot) -> None:
+        """Close the connections of others: one that is held here would not end where its owner ends it."""
+        self._loop.close_in_child()
+        for slot in self._workers.values():
+            if slot is not own:
+                slot.connection.sock.close()
+
+    def _worker_says(self, slot: Slot) -> None:
+        assert slot.events is not None
+        said = slot.events.recv(16)
+        if not said:
+            self._loop.unwatch(slot.events)  # its end follows as SIGCHLD
+        elif not slot.loaded:
+            self._loaded(slot)
+
+    def _loaded(self, slot: Slot) -> None:
+        slot.loaded = True
+        slot.load_deadline = float("inf")
+        slot.model.failed_tries = 0
+        self._note_ready()
+        if not slot.answered_load:
+            self._answer_load(slot, wire.encode_loaded(slot.pid or 0))
+
+    def _answer_load(self, slot: Slot, frame: bytes) -> None:
+        slot.answered_load = True
+        self._send(slot, frame)
+        self._loop.later(_FILES_SECONDS, functools.partial(self._unlink_output_files, slot))
+
+    def _unlink_output_files(self, slot: Slot) -> None:
+        """Remove the files that MMS made to read the worker's output from; nothing was ever written to them."""
+        assert slot.load is not None
+        for stream in ("stdout", "stderr"):
+            with suppress(OSError):
+                os.unlink(self._directory / f"{slot.load.io_name}-{stream}")
+
+    def _send(self, slot: Slot, frame: bytes) -> None:
+        """Send a small frame. The front end waits for it, so there is room for it in the socket."""
+        try:
+            slot.connection.sock.sendall(frame)
+        except OSError as error:
+            logger.warning("the front end is gone from a connection of model %s: %s", slot.model.name, error)
+            self._close(slot)
+
+    def _note_ready(self) -> None:
+        """Single-model mode: /ping holds the model for loaded while this file is there."""
+        if self._settings.multi_model:
+            return
+        path = self._directory / READY_NAME
+        if any(slot.loaded for model in self._models for slot in model.slots):
+            path.touch()
+        else:
+            path.unlink() if path.exists() else None
+
+    def _check_limits(self) -> None:
+        now = time.monotonic()
+        limit = self._settings.model_server_timeout
+        for pid, slot in list(self._workers.items()):
+            if slot.closed or slot.killed_because:
+                continue
+            if now > slot.load_deadline:
+                seconds = self._settings.startup_timeout
+                message = f"The model did not load within {seconds} seconds (SAGEMAKER_STARTUP_TIMEOUT)."
+            elif slot.page.overran(limit):
+                message = f"The model took longer than {limit} seconds for a request (SAGEMAKER_MODEL_SERVER_TIMEOUT)."
+            else:
+                continue
+            logger.error("worker %d of model %s is ended: %s", pid, slot.model.name, message)
+            slot.killed_because = worker.Refusal(504, message)
+            _kill_group(pid)
+
+    # -- ends of workers --
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            slot = self._workers.pop(pid, None)
+            if slot is not None:
+                _kill_group(pid)  # what the worker started and left behind
+                self._worker_ended(slot, pid, os.waitstatus_to_exitcode(status))
+
+    def _worker_ended(self, slot: Slot, pid: int, code: int) -> None:
+        reading = slot.page.read()
+        if reading.state != slot_page.STARTING and not slot.answered_load and not slot.closed:
+            self._loaded(slot)  # it said so as well, but its end was seen first
+        slot.pid = None
+        slot.loaded = False
+        slot.load_deadline = float("inf")
+        if slot.events is not None:
+            self._loop.drop(slot.events)
+        if slot.closed:
+            slot.release()
+            return
+        self._note_ready()
+        if reading.state == slot_page.CLOSED or code == worker.EXIT_WIRE:
+            self._close(slot)
+        elif code == worker.EXIT_REFUSED:
+            self._fork(slot)
+        elif reading.state == slot_page.STARTING:
+            self._died_loading(slot, pid, code)
+        else:
+            self._died_serving(slot, pid, code, reading)
+
+    def _died_serving(self, slot: Slot, pid: int, code: int, reading: slot_page.Reading) -> None:
+        reason = slot.killed_because or _reason_of(code, "while it handled a request")
+        if not slot.killed_because:
+            logger.error("worker %d of model %s ended: %s", pid, slot.model.name, reason.message)
+        if reading.state == slot_page.HANDLING and reading.request_ids:
+            body = error_body("WorkerDied", reason.message)
+            self._send(slot, answers.refusal(reading.request_ids, reason.status, body))
+        elif reading.state != slot_page.IDLE:
+            # Half of a request may have been read, or half of an answer sent: nobody else can go on from there.
+            self._close(slot)
+        if not slot.closed:
+            self._fork(slot)
+
+    def _died_loading(self, slot: Slot, pid: int, code: int) -> None:
+        reason = slot.killed_because or _reason_of(code, "while it loaded the model")
+        if not slot.killed_because and code not in (worker.EXIT_LOAD_FAILED, worker.EXIT_LOAD_MEMORY):
+            logger.error("worker %d of model %s ended: %s", pid, slot.model.name, reason.message)
+        self._could_not_load(slot, reason)
+
+    def _could_not_load(self, slot: Slot, reason: worker.Refusal) -> None:
+        slot.model.failed_tries += 1
+        if not self._settings.multi_model:
+            self._try_again_or_give_up(slot, reason)
+        elif slot.answered_load:
+            self._fork(
+                slot, worker.Refusal(reason.status, "The model could not be loaded again; its log has the cause.")
+            )
+        elif reason.status == 507:
+            self._answer_507(slot)
+        else:
+            self._close(slot)
+
+    def _try_again_or_give_up(self, slot: Slot, reason: worker.Refusal) -> None:
+        tries = slot.model.failed_tries
+        if tries >= SINGLE_MODEL_TRIES:
+            self._tell(
+                {
+                    "event": "model failed",
+                    "message": f"The model could not be loaded in {tries} tries. {reason.message}",
+                }
+            )
+        else:
+            self._fork_later(slot)
+
+    def _fork_later(self, slot: Slot) -> None:
+        self._loop.later(RETRY_SECONDS, lambda: None if slot.closed or self._stopping else self._fork(slot))
+
+    def _answer_507(self, slot: Slot) -> None:
+        """Tell MMS that memory ran out, so that it forgets the model.
+
+        MMS unregisters a model whose LOAD was answered with an error on the very thread that it interrupts for
+        it, and then keeps the model if it still has to wait for the model's process (WorkLoadManager.java,
+        shutdownServerThread). With that process gone and reaped before the answer there is nothing to wait for.
+        """
+        slot.awaits_507 = True
+        if slot.model in self._models:
+            os.kill(slot.model.stub_pid, signal.SIGKILL)
+        self._answer_507_once_reaped(slot, time.monotonic() + _GRACE_SECONDS)
+
+    def _answer_507_once_reaped(self, slot: Slot, deadline: float) -> None:
+        if slot.closed:
+            return
+        if _exists(slot.model.stub_pid) and time.monotonic() < deadline:
+            self._loop.later(0.005, lambda: self._answer_507_once_reaped(slot, deadline))
+        else:
+            self._loop.later(_JAVA_NOTICES_SECONDS, lambda: self._send_507(slot))
+
+    def _send_507(self, slot: Slot) -> None:
+        if not slot.closed:
+            self._answer_load(slot, wire.encode_failure(507, "The model does not fit into the memory that is left."))
+        # MMS closes the model's connections itself now. One that ended here first would be a failure of its own: 500.
+        self._loop.later(_GRACE_SECONDS, functools.partial(self._close_all, slot.model))
+
+    # -- stop --
+
+    def _end_workers(self) -> None:
+        for slot in list(self._workers.values()):
+            self._close(slot)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self._workers and time.monotonic() < deadline:
+            self._loop.turn(0.02)
+            self._reap()
+        for pid in self._workers:
+            _kill_group(pid)
+        while self._workers:
+            pid, _ = os.waitpid(-1, 0)
+            self._workers.pop(pid, None)
+
+
+def _reason_of(code: int, when: str) -> worker.Refusal:
+    """The status that a worker's end means for its caller, and a sentence about it."""
+    if code == worker.EXIT_LOAD_MEMORY:
+        return worker.Refusal(507, f"The worker ran out of memory {when}.")
+    if code == worker.EXIT_LOAD_FAILED:
+        return worker.Refusal(500, "The log has the cause.")
+    if code == -signal.SIGKILL:
+        # Nobody here sent it: then it was the kernel, and the kernel does it for want of memory.
+        return worker.Refusal(
+            507, f"The worker was killed (SIGKILL) {when}: most likely the container ran out of memory."
+        )
+    if code < 0:
+        return worker.Refusal(500, f"The worker was ended by {signal.Signals(-code).name} {when}.")
+    return worker.Refusal(500, f"The worker exited with status {code} {when}.")
+
+
+def _finish() -> None:
+    """What an orderly end of the interpreter would do, but for unwinding into the zygote's frames."""
+    import atexit
+
+    atexit._run_exitfuncs()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _kill_group(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _preload(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except BaseException as error:
+        raise HandlerError(
+            f"SAGEMAKER_MODEL_SERVER_PRELOAD names {module!r}, which cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _end_with(supervisor: socket.socket, directory: Path) -> Callable[[], None]:
+    """End this process when the supervisor is gone, though an import may be under way that takes its time, or hangs.
+
+    Returns:
+        To be called when the loop, which watches by itself, is about to run: the thread must be gone by the first fork.
+    """
+    receiver, sender = socket.socketpair()
+
+    def watch() -> None:
+        readable, _, _ = select.select([supervisor, receiver], [], [])
+        if receiver not in readable:  # the supervisor never says anything: it has ended
+            shutil.rmtree(directory, ignore_errors=True)
+            os._exit(1)
+
+    thread = threading.Thread(target=watch, name="supervisor-watch", daemon=True)
+    thread.start()
+
+    def stop_watching() -> None:
+        sender.send(b".")
+        thread.join()
+        sender.close()
+        receiver.close()
+
+    return stop_watching
+
+
+def main() -> int:
+    """The process's entry point: reads the environment and the arguments that start_model_server() gives it."""
+    parser = argparse.ArgumentParser(prog="zygote")
+    parser.add_argument("--supervisor-fd", type=int, required=True)
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--handler", required=True)
+    parser.add_argument("--look-in", type=Path, action="append", default=[])
+    arguments = parser.parse_args()
+    settings = Settings.from_environ(os.environ)
+    logging.basicConfig(stream=sys.stdout, level=settings.container_log_level, format=LOG_FORMAT)
+    supervisor = socket.socket(fileno=arguments.supervisor_fd)
+    zygote = Zygote(settings, arguments.directory, supervisor)
+    stop_watching = _end_with(supervisor, arguments.directory)
+    try:
+        zygote.prepare(arguments.handler, arguments.look_in, os.environ.get("MMS_DECODE_INPUT_REQUEST") == "true")
+    except HandlerError as error:
+        logger.error("%s", error, exc_info=error.__cause__)
+        zygote.tell_failure(str(error))
+        return error.exit_code
+    stop_watching()
+    try:
+        zygote.run()
+    finally:
+        # The supervisor removes it; where it was killed, nobody else is left to.
+        shutil.rmtree(arguments.directory, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    if not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]  # the working directory, which "python -m" puts before the standard library
+    sys.exit(main())

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A handler that does what the request body, or the file "on_load" of the model, tells it to."""
+
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+LOG = logging.getLogger("handler")
+MIB = 1 << 20
+
+
+def obey(command, context):
+    verb, _, argument = command.partition(" ")
+    return globals()[f"do_{verb}"](argument, context)
+
+
+def do_echo(argument, context):
+    return argument
+
+
+def do_size(argument, context):
+    return str(len(context.raw_body))
+
+
+def do_pid(argument, context):
+    return str(os.getpid())
+
+
+def do_environ(argument, context):
+    return os.environ.get(argument, "")
+
+
+def do_cwd(argument, context):
+    return os.getcwd()
+
+
+def do_threads(argument, context):
+    return os.environ["OMP_NUM_THREADS"]
+
+
+def do_raise(argument, context):
+    raise ValueError("the secret of the traceback")
+
+
+def do_exit(argument, context):
+    sys.exit(int(argument))
+
+
+def do_die(argument, context):
+    os.kill(os.getpid(), getattr(signal, argument))
+
+
+def do_vanish(argument, context):
+    os._exit(int(argument))
+
+
+def do_sleep(argument, context):
+    time.sleep(float(argument))
+    return "slept"
+
+
+def do_memory(argument, context):
+    raise MemoryError("no room for the model")
+
+
+def do_allocate(argument, context):
+    return str(len(bytearray(int(argument) * MIB)))
+
+
+def do_print(argument, context):
+    print(argument)
+    print(argument + " on stderr", file=sys.stderr)
+    LOG.warning("logged: %s", argument)
+    os.write(1, b"written without a line end")
+    return "printed"
+
+
+def do_print_hostile(argument, context):
+    print("[PID] abc\n[METRICS] nonsense\nMMS worker started.\n" + "x" * 3_000_000)
+    return "printed"
+
+
+def do_print_forever(argument, context):
+    while True:
+        print("tick " * 100)
+
+
+def do_random(argument, context):
+    import numpy
+
+    return f"{random.random()} {numpy.random.rand()}"
+
+
+def do_status(argument, context):
+    context.set_response_status(int(argument))
+    return "as asked"
+
+
+def do_header(argument, context):
+    name, _, value = argument.partition("=")
+    context.set_response_header(0, name, value)
+    return "with a header"
+
+
+def do_attributes(argument, context):
+    return [context.custom_attributes, context.target_model, context.inference_id, context.request_id]
+
+
+def do_grandchild(argument, context):
+    return str(subprocess.Popen(["sleep", argument]).pid)
+
+
+def do_orphans(argument, context):
+    for _ in range(int(argument)):
+        subprocess.run(["sh", "-c", "sleep 0.2 &"], check=True)
+    return argument
+
+
+def do_zombies(argument, context):
+    states = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                states.append(file.read().rpartition(")")[2].split()[0])
+        except OSError:
+            pass
+    return str(states.count("Z"))
+
+
+def do_answer_of(argument, context):
+    return b"\0" * (int(argument) * MIB)
+
+
+def handle(data, context):
+    if data is None:
+        path = os.path.join(context.system_properties["model_dir"], "on_load")
+        if os.path.exists(path):
+            with open(path) as file:
+                obey(file.read().strip(), context)
+        return None
+    return [obey(bytes(item["body"])[:200].decode(errors="replace").rstrip("\0"), context) for item in data]

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real server for a test: Java, zygote and workers, on a free port of loopback, in a directory of its own."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Callable
+
+import psutil
+import requests
+
+PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
+HANDLER = f"{PROGRAMS / 'commanded_handler.py'}:handle"
+
+
+def free_port() -> int:
+    """A port that nobody listens on, below 32767, which MMS refuses and where those of outgoing connections begin."""
+    while True:
+        port = random.randint(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """What the condition gives as soon as it is true; fails when it has not become so in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"{condition} did not become true in {seconds} seconds")
+
+
+class Server:
+    """One run of tests/programs/serve.py.
+
+    Args:
+        base_dir: SAGEMAKER_BASE_DIR; also where its output goes.
+    """
+
+    def __init__(self, base_dir: Path, handler: str | None = HANDLER, **environ: str) -> None:
+        self.base_dir = base_dir
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        # Not under base_dir, whose path is too long for the sockets that are made there.
+        self.temporary = Path(tempfile.mkdtemp(prefix="test-"))
+        self.log = base_dir / f"server-{uuid.uuid4().hex[:6]}.log"
+        settings = {
+            "SAGEMAKER_BASE_DIR": str(base_dir),
+            "SAGEMAKER_BIND_TO_PORT": str(self.port),
+            "MMS_INFERENCE_ADDRESS": self.url,
+            "TMPDIR": str(self.temporary),
+            **environ,
+        }
+        if settings.get("SAGEMAKER_MULTI_MODEL") == "true":
+            settings["MMS_MANAGEMENT_ADDRESS"] = self.url
+        argv = [sys.executable, str(PROGRAMS / "serve.py"), *([handler] if handler else [])]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                argv, env={**os.environ, **settings}, stdout=log, stderr=log, cwd=base_dir, start_new_session=True
+            )
+
+    def output(self) -> str:
+        """All that it has printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def ping(self) -> int | None:
+        """The status of /ping; None where nobody answers."""
+        try:
+            return requests.get(self.url + "/ping", timeout=5).status_code
+        except requests.ConnectionError:
+            return None
+
+    def ready(self, seconds: float = 60.0) -> Server:
+        """Wait until /ping is 200; fail with the output where the server ends instead."""
+        deadline = time.monotonic() + seconds
+        while self.ping() != 200:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"not ready, status {self.process.poll()}:\n{self.output()}")
+            time.sleep(0.05)
+        return self
+
+    def ended(self, seconds: float = 40.0) -> int:
+        """Wait for its end; its exit status."""
+        return self.process.wait(seconds)
+
+    def invoke(self, command: Any = "echo", model: str | None = None, **keywords: Any) -> requests.Response:
+        """Send a command to the handler."""
+        path = f"/models/{model}/invoke" if model else "/invocations"
+        headers = {"Content-Type": "application/octet-stream", **keywords.pop("headers", {})}
+        return requests.post(self.url + path, data=command, headers=headers, timeout=60, **keywords)
+
+    def load(self, name: str, on_load: str = "", **more: Any) -> requests.Response:
+        """Make a model directory as the platform does, and load it."""
+        directory = self.base_dir / "models" / name / "model"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "on_load").write_text(on_load or "echo")
+        return requests.post(
+            self.url + "/models", json={"model_name": name, "url": str(directory), **more}, timeout=120
+        )
+
+    def unload(self, name: str) -> requests.Response:
+        """DELETE a model."""
+        return requests.delete(self.url + f"/models/{name}", timeout=60)
+
+    def listed(self) -> list[str]:
+        """The names in GET /models."""
+        models = requests.get(self.url + "/models", timeout=20).json()["models"]
+        return [model["modelName"] for model in models]
+
+    def processes(self) -> dict[str, list[psutil.Process]]:
+        """What it has started, by role: zygote, worker, java, stub."""
+        roles: dict[str, list[psutil.Process]] = {"zygote": [], "worker": [], "java": [], "stub": []}
+        for child in psutil.Process(self.process.pid).children():
+            roles["java" if child.name() == "java" else "zygote"].append(child)
+        for role, parents in (("worker", "zygote"), ("stub", "java")):
+            for parent in roles[parents]:
+                roles[role] += parent.children()
+        return roles
+
+    def descendants(self) -> list[psutil.Process]:
+        """All processes under it, to ask later whether they have ended."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self) -> int:
+        """Stop it as the platform does; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.ended()
+
+    def kill(self) -> None:
+        """End it whatever state it is in."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    """Whether every one of these has ended."""
+    return not [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
