@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""start_model_server(): from the environment to a running server, and to its end.
+
+environment -> Settings -> preflight -> zygote up -> front end up -> loop -> drain -> everything ended
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sagemaker_inference_lite import machine, preflight
+from sagemaker_inference_lite.errors import (
+    HandlerError,
+    LaunchError,
+    ModelLoadError,
+    ProcessEndedError,
+    StartTimeoutError,
+)
+from sagemaker_inference_lite.mms import command, java, properties
+from sagemaker_inference_lite.settings import Settings, warnings_for
+from sagemaker_inference_lite.supervision.child import ChildProcess
+from sagemaker_inference_lite.supervision.loop import Loop, reap_strangers
+from sagemaker_inference_lite.supervision.output import OutputRelay
+from sagemaker_inference_lite.supervision.private_directory import private_directory
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_HANDLER_SERVICE = "sagemaker_inference_lite.default_handler_service"
+
+# The worker side is started by name: nothing of it is imported here.
+_ZYGOTE_MODULE = "sagemaker_inference_lite.worker.zygote"
+
+# The platform kills a container 30 s after SIGTERM. Draining takes up to 27 of them, ending the rest up to one.
+_END_SECONDS = 1.0
+_FRONT_END_START_SECONDS = 60.0
+
+
+def start_model_server(handler_service: str | None = None) -> None:
+    """Serve the model, or the models, of this container until it is asked to stop.
+
+    Reads SAGEMAKER_* from the environment (see ``settings``), launches Multi Model Server and supervises it.
+    Returns after SIGTERM or SIGINT, once every answer that was owed has been given or
+    SAGEMAKER_MODEL_SERVER_DRAIN_SECONDS have passed, and within 28 seconds in any case. A second signal ends
+    everything at once. Signals are handled only where this is called from the main thread.
+
+    Args:
+        handler_service: ``/path/file.py:function``, ``package.module:function``, or a module with a function
+            ``handle`` or one class with ``initialize`` and ``handle``. A relative path is taken from the working
+            directory. Without one, SAGEMAKER_HANDLER, or else ``default_handler_service``.
+
+    Raises:
+        SettingsError: variables hold values that cannot be used; all are named.
+        PreflightError: Java, multi-model-server, the port or the model directory is not there to be used.
+        HandlerError: the handler cannot be found or imported.
+        ModelLoadError: single-model mode: the model cannot be loaded.
+        ProcessEndedError: a process ended that the server cannot do without, or a second signal came.
+        StartTimeoutError: a process did not become ready in time.
+    """
+    environ = dict(os.environ)
+    settings = Settings.from_environ(environ)
+    _configure_logging(settings.container_log_level)
+    with Loop() as loop, private_directory("sil-") as directory, _Server(settings, environ, loop, directory) as server:
+        server.prepare(handler_service or settings.handler or DEFAULT_HANDLER_SERVICE)
+        server.start_zygote()
+        server.start_front_end()
+        server.run_until_asked_to_stop()
+        server.drain()
+
+
+class _Server:
+    """The processes of one server. Leaving it ends them all, in whatever state they are."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], loop: Loop, directory: Path) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._loop = loop
+        self._directory = directory
+        self._zygote: ChildProcess | None = None
+        self._front_end: ChildProcess | None = None
+        self._channel: socket.socket | None = None
+        self._zygote_ready = False
+        self._zygote_failure: LaunchError | None = None
+        self._worker_groups: set[int] = set()
+        self._relay = OutputRelay()
+
+    def __enter__(self) -> _Server:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._end()
+
+    # -- start --
+
+    def prepare(self, handler_service: str) -> None:
+        """Everything that can be found wrong without starting anything."""
+        settings = self._settings
+        self._java = java.find_java(self._environ)
+        self._server_jar = command.find_model_server_jar()
+        if not settings.multi_model:
+            preflight.check_model_directory(settings.model_dir)
+        self._handler = _absolute(handler_service)
+        self._workers = settings.model_server_workers or (1 if settings.multi_model else machine.cpu_count())
+        written = properties.server_properties(settings, self._handler, self._workers, self._directory)
+        (self._directory / "mms.properties").write_text(properties.render(written), encoding="latin-1")
+        self._address = properties.parse_address(properties.overridden(written, self._environ)["inference_address"])
+        preflight.check_address(self._address)
+        preflight.raise_open_file_limit()
+        for warning in warnings_for(self._environ):
+            logger.warning("%s", warning)
+        for name in command.ignored_variables(self._environ):
+            logger.warning(
+                "%s=%r has no effect: this library writes the server's configuration", name, self._environ[name]
+            )
+
+    def start_zygote(self) -> None:
+        """Start the process that imports the handler and forks the workers; wait until it has imported."""
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        look_in = [Path.cwd()] + ([] if self._settings.multi_model else [self._settings.model_dir])
+        argv = [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else []), "-m", _ZYGOTE_MODULE]
+        argv += [
+            "--supervisor-fd",
+            str(theirs.fileno()),
+            "--directory",
+            str(self._directory),
+            "--handler",
+            self._handler,
+        ]
+        argv += [word for path in look_in for word in ("--look-in", str(path))]
+        self._zygote = ChildProcess("The zygote", argv, self._worker_environ(), pass_fds=[theirs.fileno()])
+        theirs.close()
+        self._loop.watch(self._channel, self._zygote_says)
+        self._relay.start()
+        self._wait(lambda: self._zygote_ready, self._settings.startup_timeout, "import the handler")
+
+    def start_front_end(self) -> None:
+        """Start Multi Model Server, and wait until it listens."""
+        size = command.sizes(self._settings)
+        argv = command.command(
+            self._java, self._server_jar, self._directory / "mms.properties", self._settings, self._workers, size
+        )
+        self._front_end = ChildProcess(
+            "The front end (Java)", argv, command.environment(self._environ), commands=True, dies_with_parent=True
+        )
+        logger.info(
+            "starting on port %d: Java %d (%s), heap %d MiB, %d CPUs, %d workers per model, handler %s",
+            self._settings.bind_to_port,
+            self._java.version,
+            self._java.source,
+            size.heap_mib,
+            size.cpus,
+            self._workers,
+            self._handler,
+        )
+        self._wait(lambda: preflight.is_listening(self._address), _FRONT_END_START_SECONDS, "listen")
+        logger.info("the front end listens on port %d", self._settings.bind_to_port)
+
+    def _worker_environ(self) -> dict[str, str]:
+        """What handlers see. Numeric libraries read their number of threads once, when they are imported."""
+        threads = str(max(1, machine.cpu_count() // self._workers))
+        return {"OMP_NUM_THREADS": threads, **self._environ}
+
+    def _wait(self, ready: Any, limit_seconds: float, what: str) -> None:
+        """Wait for a process: has one ended? are we to stop? is it ready? is it late?"""
+        deadline = time.monotonic() + limit_seconds
+        while True:
+            self._check_processes()
+            if ready():
+                return
+            if self._loop.stop_requests:
+                return
+            if time.monotonic() > deadline:
+                raise StartTimeoutError(f"The server did not {what} within {limit_seconds:.0f} seconds.")
+            self._loop.turn(0.01)
+
+    # -- run --
+
+    def run_until_asked_to_stop(self) -> None:
+        """Return at the first signal; raise if anything ends that the server cannot do without."""
+        while not self._loop.stop_requests:
+            self._loop.turn()
+            self._check_processes()
+
+    def _check_processes(self) -> None:
+        children = [child for child in (self._front_end, self._zygote) if child is not None]
+        reap_strangers([child.pid for child in children])
+        for child in children:
+            if child.poll() is not None:
+                self._read_last_words()
+                raise self._zygote_failure or ProcessEndedError(f"{child.describe_end()}.", child.exit_code)
+        if self._zygote_failure is not None:
+            raise self._zygote_failure
+
+    def _zygote_says(self) -> None:
+        """Take in one message of the zygote's: an event, and the ends of pipes that a new worker prints to."""
+        assert self._channel is not None
+        message, descriptors, _, _ = socket.recv_fds(self._channel, 65536, 2)
+        if not message:
+            self._loop.forget(self._channel)
+            return
+        event = json.loads(message)
+        if event["event"] == "ready":
+            self._zygote_ready = True
+        elif event["event"] == "handler failed":
+            self._zygote_failure = HandlerError(event["message"])
+        elif event["event"] == "model failed":
+            self._zygote_failure = ModelLoadError(event["message"])
+        elif event["event"] == "worker":
+            self._worker_groups.add(event["pid"])
+            for source, destination in zip(descriptors, (1, 2)):
+                self._relay.add(source, f"[{event['model']}] ", destination)
+
+    def _read_last_words(self) -> None:
+        if self._channel is not None:
+            self._channel.setblocking(False)
+            with contextlib.suppress(OSError, ValueError):
+                while self._zygote_failure is None and self._channel.recv(1, socket.MSG_PEEK):
+                    self._zygote_says()
+
+    # -- stop --
+
+    def drain(self) -> None:
+        """Let the front end answer what it owes; it ends by itself when it has."""
+        assert self._front_end is not None
+        number = self._loop.stop_requests.popleft()
+        limit = self._settings.model_server_drain_seconds
+        logger.info("stopping (signal %d): requests in flight have %d seconds", number, limit)
+        self._front_end.command("drain")
+        deadline = time.monotonic() + limit
+        while self._front_end.poll() is None:
+            if self._loop.stop_requests:
+                number = self._loop.stop_requests.popleft()
+                raise ProcessEndedError(f"Stopped at once by a second signal ({number}).", 128 + number)
+            if time.monotonic() >= deadline:
+                logger.warning("requests are still in flight after %d seconds; they are dropped", limit)
+                return
+            self._loop.turn(min(0.05, max(0.0, deadline - time.monotonic())))
+        logger.info("stopped: nothing is in flight")
+
+    def _end(self) -> None:
+        if self._front_end is not None:
+            self._front_end.end()
+        if self._channel is not None:
+            self._loop.forget(self._channel)
+            self._channel.close()
+        if self._zygote is not None:
+            deadline = time.monotonic() + _END_SECONDS
+            while self._zygote.poll() is None and time.monotonic() < deadline:
+                self._loop.turn(0.02)
+            self._zygote.end()
+            _end_groups(self._worker_groups)
+            self._relay.close(_END_SECONDS)
+        reap_strangers([])
+
+
+def _configure_logging(level: int) -> None:
+    """Log to stdout, where the platform looks, unless whoever calls has set up logging already."""
+    package = logging.getLogger("sagemaker_inference_lite")
+    package.setLevel(level)
+    if not package.hasHandlers():
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(name)s - %(message)s"))
+        package.addHandler(handler)
+
+
+def _absolute(handler_service: str) -> str:
+    """The handler with the path of its file absolute: the processes that import it work in other directories."""
+    place, colon, name = handler_service.partition(":")
+    return f"{Path(place).resolve()}{colon}{name}" if Path(place).is_file() else handler_service
+
+
+def _end_groups(groups: set[int]) -> None:
+    """Kill what workers started and left behind, where the zygote was killed before it could."""
+    import signal
+
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be found wrong before anything is started, each with its mend."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Union
+
+from sagemaker_inference_lite.errors import DirectoryError, PortInUseError, PreflightError
+
+Address = Union[tuple[str, int], Path]
+
+
+def check_address(address: Address) -> None:
+    """Raise PortInUseError if somebody listens there, PreflightError if nobody can."""
+    if isinstance(address, Path):
+        return
+    host, port = address
+    with socket.socket(_family(host)) as probe:
+        # As the front end does it: connections of a server that has just ended do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortInUseError(
+                    f"Port {port} is in use. End the process that listens on it, "
+                    "or set SAGEMAKER_BIND_TO_PORT to another."
+                ) from error
+            raise PreflightError(f"Nothing can listen on {host}:{port}: {error.strerror or error}.") from error
+
+
+def is_listening(address: Address) -> bool:
+    """Whether somebody accepts connections at the address."""
+    family = socket.AF_UNIX if isinstance(address, Path) else _family(address[0])
+    with socket.socket(family) as probe:
+        probe.settimeout(1)
+        # Connecting to the address of all interfaces reaches this machine's own (ip(7), INADDR_ANY).
+        return probe.connect_ex(str(address) if isinstance(address, Path) else address) == 0
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def check_model_directory(path: Path) -> None:
+    """Single-model mode: raise DirectoryError unless the directory is there, readable, and not empty."""
+    try:
+        entries = os.listdir(path)
+    except FileNotFoundError:
+        raise DirectoryError(f"The model directory {path} does not exist. {_WHERE}") from None
+    except OSError as error:
+        raise DirectoryError(f"The model directory {path} cannot be read: {error.strerror}. {_WHERE}") from error
+    if not entries:
+        raise DirectoryError(f"The model directory {path} is empty. {_WHERE}")
+    if "," in str(path):
+        raise DirectoryError(
+            f"The model directory {path} has a comma in its path, which the front end takes for a list."
+        )
+
+
+_WHERE = (
+    "The platform unpacks model.tar.gz there; SAGEMAKER_BASE_DIR moves it, SAGEMAKER_MULTI_MODEL=true does without."
+)
+
+
+def raise_open_file_limit() -> None:
+    """Let this process and its children have as many files open as it may: a model costs it about six."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
