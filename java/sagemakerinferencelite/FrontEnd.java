@@ -192,6 +192,11 @@ public final class FrontEnd extends ModelServer {
             int maxBody = ConfigManager.getInstance().getMaxRequestSize();
             channel.pipeline().addAfter("http", "guard", new RequestGuard(traffic, maxBody));
             if (management) {
+                channel.pipeline()
+                        .addBefore(
+                                "handler",
+                                "orphans",
+                                new OrphanedRequests(traffic.connections()));
                 channel.pipeline().addBefore("handler", "load", LoadRequestCheck.INSTANCE);
             }
         }

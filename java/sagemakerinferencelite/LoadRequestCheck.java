@@ -43,7 +43,7 @@ final class LoadRequestCheck extends ChannelInboundHandlerAdapter {
         FullHttpRequest request = (FullHttpRequest) msg;
         try {
             if (isLoad(request)) {
-                check(request);
+                ctx.channel().attr(OrphanedRequests.LOADING).set(checkedName(request));
             }
         } catch (BadRequestException e) {
             // As MMS's own handler does: note the request for the access log, then answer.
@@ -60,17 +60,20 @@ final class LoadRequestCheck extends ChannelInboundHandlerAdapter {
                 && LOAD_URI.matcher(request.uri()).matches();
     }
 
-    /** Looks for the parameters where MMS does: in a JSON body, else in the query string. */
-    private static void check(FullHttpRequest request) {
+    /**
+     * Looks for the parameters where MMS does, in a JSON body, else in the query string, and returns
+     * the model's name if there is one.
+     */
+    private static String checkedName(FullHttpRequest request) {
         if (HttpHeaderValues.APPLICATION_JSON.contentEqualsIgnoreCase(
                 HttpUtil.getMimeType(request))) {
             JsonObject body = parse(request.content().toString(CharsetUtil.UTF_8));
             checkUrl(string(body, "url"));
-            checkName(string(body, "model_name"));
+            return checkName(string(body, "model_name"));
         } else {
             QueryStringDecoder query = new QueryStringDecoder(request.uri());
             checkUrl(NettyUtils.getParameter(query, "url", null));
-            checkName(NettyUtils.getParameter(query, "model_name", null));
+            return checkName(NettyUtils.getParameter(query, "model_name", null));
         }
     }
 
@@ -113,9 +116,9 @@ final class LoadRequestCheck extends ChannelInboundHandlerAdapter {
     }
 
     /** A name is one segment of a path in every other request; without one, MMS makes it up. */
-    private static void checkName(String name) {
+    private static String checkName(String name) {
         if (name == null) {
-            return;
+            return null;
         }
         if (name.isEmpty() || name.length() > MAX_NAME_LENGTH || BAD_IN_NAME.matcher(name).find()) {
             throw new BadRequestException(
@@ -123,5 +126,6 @@ final class LoadRequestCheck extends ChannelInboundHandlerAdapter {
                             + MAX_NAME_LENGTH
                             + " characters and none of / \\ ? # % or control characters.");
         }
+        return name;
     }
 }

@@ -37,6 +37,11 @@ final class Traffic {
         connections.add(connection);
     }
 
+    /** The connections that are open. */
+    ChannelGroup connections() {
+        return connections;
+    }
+
     boolean isDraining() {
         return draining;
     }

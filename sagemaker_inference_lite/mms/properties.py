@@ -14,7 +14,7 @@ from sagemaker_inference_lite.settings import Settings
 # What ConfigManager takes from the environment as "MMS_" + the key in upper case.
 OVERRIDABLE = frozenset(
     """
-    inference_address management_address load_models blacklist_env_vars default_workers_per_model
+    debug inference_address management_address load_models blacklist_env_vars default_workers_per_model
     default_response_timeout default_response_timeout_seconds unregister_model_timeout number_of_netty_threads
     netty_client_threads job_queue_size number_of_gpu async_logging cors_allowed_origin cors_allowed_methods
     cors_allowed_headers decode_input_request keystore keystore_pass keystore_type certificate_file
@@ -94,6 +94,9 @@ def _escape_character(character: str) -> str:
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
+# MMS takes no port from here on.
+_PORTS = 32767
+
 Address = Union[tuple[str, int], Path]
 
 
@@ -104,8 +107,10 @@ def parse_address(address: str) -> Address:
         PreflightError: MMS would refuse the text.
     """
     match = re.fullmatch(r"(https?)://([^:^/]+)(?::(\d+))?|unix:(/.*)", address, re.IGNORECASE)
-    if not match:
-        raise PreflightError(f"MMS_INFERENCE_ADDRESS={address!r}: expected http://HOST:PORT or unix:/PATH.")
+    if not match or int(match[3] or 0) >= _PORTS:
+        raise PreflightError(
+            f"MMS_INFERENCE_ADDRESS={address!r}: expected http://HOST:PORT, with a port below {_PORTS}, or unix:/PATH."
+        )
     scheme, host, port, path = match.groups()
     if path:
         return Path(path)

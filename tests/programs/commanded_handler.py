@@ -63,6 +63,11 @@ def do_sleep(argument, context):
     return "slept"
 
 
+def do_late_failure(argument, context):
+    time.sleep(float(argument))
+    raise ValueError("late")
+
+
 def do_memory(argument, context):
     raise MemoryError("no room for the model")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -121,17 +121,30 @@ def test_unloading_frees_the_worker_at_once(multi: Server, model: str) -> None:
     assert eventually(lambda: not [f for f in Path(multi.temporary).glob("*/*") if f.name.startswith((".mms", "0"))])
 
 
-def test_a_busy_worker_does_not_outlive_its_model(multi: Server, model: str) -> None:
-    """DELETE while a request runs: the worker ends at once, not when the handler returns."""
+def test_what_waits_for_an_unloaded_model_is_answered(multi: Server, model: str) -> None:
+    """DELETE while a request runs and others queue: the worker ends at once, and nobody waits for ever."""
     multi.load(model)
     (worker,) = multi.processes()["worker"]
-    with socket.create_connection(("127.0.0.1", multi.port)) as client:
-        # Not read from: MMS may leave the request of an unloaded model unanswered.
-        body = b"sleep 1.9"
-        client.sendall(b"POST /models/%s/invoke HTTP/1.1\r\nContent-Length: 9\r\n\r\n%s" % (model.encode(), body))
-        time.sleep(0.3)  # for the request to reach the worker; were it slower, the test would be easier, not wrong
+    with ThreadPoolExecutor(5) as pool:
+        waiting = [pool.submit(multi.invoke, "sleep 1.9", model) for _ in range(5)]
+        time.sleep(0.5)  # for the requests to be there; were they not, they would be answered with 404
         assert multi.unload(model).status_code == 200
         assert eventually(lambda: all_gone([worker]), 1)
+        statuses = {answer.result().status_code for answer in waiting}
+    assert statuses <= {500, 503, 404}
+    assert multi.load(model).status_code == 200
+    assert multi.invoke("echo again", model).text == "again"
+    multi.unload(model)
+
+
+def test_what_waits_for_a_model_that_cannot_be_loaded_is_answered(multi: Server, model: str) -> None:
+    """Requests that come while a model loads are answered when its load fails."""
+    with ThreadPoolExecutor(5) as pool:
+        load = pool.submit(multi.load, model, "late_failure 1")
+        assert eventually(lambda: model in multi.listed())
+        waiting = [pool.submit(multi.invoke, "echo", model) for _ in range(3)]
+        assert load.result().status_code == 500
+        assert {answer.result().status_code for answer in waiting} <= {500, 503, 404}
 
 
 def test_what_handlers_print_reaches_the_log_with_the_models_name(multi: Server, model: str) -> None:
@@ -270,8 +283,6 @@ def test_a_models_handler_that_is_missing_fails_its_load(multi: Server, model: s
 
 def test_a_batch_is_one_call_and_each_item_keeps_its_own(multi: Server, model: str) -> None:
     """With batch_size, requests that come together are handled together; each gets its own answer."""
-    from concurrent.futures import ThreadPoolExecutor
-
     multi.load(model, batch_size=4, max_batch_delay=100)
     commands = [f"echo {number}" for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
