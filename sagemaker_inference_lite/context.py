@@ -24,7 +24,9 @@ _LINE_ENDS = {ord("\r"): " ", ord("\n"): " ", 0: " "}
 class Headers(dict[str, Any]):
     """Request headers: a dict under the names that the client sent, found in any case (RFC 9110, section 5.1)."""
 
-    def __missing__(self, key: str) -> Any:
+    def __missing__(self, key: object) -> Any:
+        if not isinstance(key, str):
+            raise KeyError(key)
         return self._folded()[key.lower()]
 
     def __contains__(self, key: object) -> bool:
@@ -226,8 +228,9 @@ class Context:
         return processor.get_response_status_code(), processor.get_response_status_phrase()
 
     def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
-        """The HTTP status of an answer."""
-        self._processor(idx).report_status(code, phrase)
+        """The HTTP status of an answer. While the model loads there is none, and nothing happens, as in MMS."""
+        if self._request_processor is not None:
+            self._request_processor[idx].report_status(code, phrase)
 
     def set_all_response_status(self, code: int = 200, phrase: str = "") -> None:
         """The HTTP status of every answer of the batch."""

@@ -8,9 +8,11 @@ It is one JSON object:
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+import sys
+from typing import Any, NamedTuple
 
 from sagemaker_inference_lite.errors import RequestError
+from sagemaker_inference_lite.memory import is_memory_error
 
 
 class Description(NamedTuple):
@@ -34,15 +36,24 @@ def describe(error: BaseException) -> Description:
     may hold what is private, and it is in the log.
 
     Returns:
-        The error's own status, class and message for a RequestError; 507 for a MemoryError, on which the platform
+        The error's own status, class and message for a RequestError, and for a PredictionException of MMS's, which
+        handlers raise for the same purpose (mms/service.py); 507 where memory ran out, on which the platform
         unloads other models; 500 for all others.
     """
     if isinstance(error, RequestError):
         return Description(error.status, type(error).__name__, error.message)
-    if isinstance(error, MemoryError):
+    service = sys.modules.get("mms.service")  # a handler that raises its exception has imported it
+    if service is not None and isinstance(error, service.PredictionException):
+        return Description(known_status(error.error_code), "PredictionException", str(error.message))
+    if is_memory_error(error):
         return Description(507, "OutOfMemory", "The model ran out of memory while it handled the request.")
     message = "The model failed to handle the request; its log has the cause under this id."
     return Description(500, "InternalError", message)
+
+
+def known_status(code: Any) -> int:
+    """The code if it is a status that HTTP knows (RFC 9110, section 15); anything else is an error of ours: 500."""
+    return code if isinstance(code, int) and 200 <= code <= 599 else 500
 
 
 def error_body(type_name: str, message: str, *, error_id: str | None = None, trace: str | None = None) -> bytes:

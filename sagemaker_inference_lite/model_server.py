@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from sagemaker_inference_lite import machine, preflight
 from sagemaker_inference_lite.errors import (
@@ -70,10 +70,9 @@ def start_model_server(handler_service: str | None = None) -> None:
     _configure_logging(settings.container_log_level)
     with Loop() as loop, private_directory("sil-") as directory, _Server(settings, environ, loop, directory) as server:
         server.prepare(handler_service or settings.handler or DEFAULT_HANDLER_SERVICE)
-        server.start_zygote()
-        server.start_front_end()
-        server.run_until_asked_to_stop()
-        server.drain()
+        if server.start_zygote() and server.start_front_end():
+            server.run_until_asked_to_stop()
+            server.drain()
 
 
 class _Server:
@@ -121,35 +120,35 @@ class _Server:
                 "%s=%r has no effect: this library writes the server's configuration", name, self._environ[name]
             )
 
-    def start_zygote(self) -> None:
-        """Start the process that imports the handler and forks the workers; wait until it has imported."""
+    def start_zygote(self) -> bool:
+        """Start the process that imports the handler and forks the workers; wait until it has imported.
+
+        Returns:
+            False where a signal came first.
+        """
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        look_in = [Path.cwd()] + ([] if self._settings.multi_model else [self._settings.model_dir])
         argv = [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else []), "-m", _ZYGOTE_MODULE]
-        argv += [
-            "--supervisor-fd",
-            str(theirs.fileno()),
-            "--directory",
-            str(self._directory),
-            "--handler",
-            self._handler,
-        ]
-        argv += [word for path in look_in for word in ("--look-in", str(path))]
+        argv += [f"--supervisor-fd={theirs.fileno()}", f"--directory={self._directory}", f"--handler={self._handler}"]
+        # Where a relative handler may be.
+        argv += [f"--look-in={Path.cwd()}"]
+        argv += [] if self._settings.multi_model else [f"--look-in={self._settings.model_dir}"]
         self._zygote = ChildProcess("The zygote", argv, self._worker_environ(), pass_fds=[theirs.fileno()])
         theirs.close()
         self._loop.watch(self._channel, self._zygote_says)
-        self._relay.start()
-        self._wait(lambda: self._zygote_ready, self._settings.startup_timeout, "import the handler")
+        return self._wait(lambda: self._zygote_ready, self._settings.startup_timeout, "import the handler")
 
-    def start_front_end(self) -> None:
-        """Start Multi Model Server, and wait until it listens."""
+    def start_front_end(self) -> bool:
+        """Start Multi Model Server, and wait until it listens.
+
+        Returns:
+            False where a signal came first.
+        """
         size = command.sizes(self._settings)
         argv = command.command(
             self._java, self._server_jar, self._directory / "mms.properties", self._settings, self._workers, size
         )
-        self._front_end = ChildProcess(
-            "The front end (Java)", argv, command.environment(self._environ), commands=True, dies_with_parent=True
-        )
+        self._front_end = ChildProcess("The front end (Java)", argv, command.environment(self._environ), commands=True)
+        self._relay.start()
         logger.info(
             "starting on port %d: Java %d (%s), heap %d MiB, %d CPUs, %d workers per model, handler %s",
             self._settings.bind_to_port,
@@ -160,23 +159,26 @@ class _Server:
             self._workers,
             self._handler,
         )
-        self._wait(lambda: preflight.is_listening(self._address), _FRONT_END_START_SECONDS, "listen")
-        logger.info("the front end listens on port %d", self._settings.bind_to_port)
+        listening = self._wait(lambda: preflight.is_listening(self._address), _FRONT_END_START_SECONDS, "listen")
+        if listening:
+            logger.info("the front end listens on port %d", self._settings.bind_to_port)
+        return listening
 
     def _worker_environ(self) -> dict[str, str]:
         """What handlers see. Numeric libraries read their number of threads once, when they are imported."""
         threads = str(max(1, machine.cpu_count() // self._workers))
         return {"OMP_NUM_THREADS": threads, **self._environ}
 
-    def _wait(self, ready: Any, limit_seconds: float, what: str) -> None:
+    def _wait(self, ready: Callable[[], bool], limit_seconds: float, what: str) -> bool:
         """Wait for a process: has one ended? are we to stop? is it ready? is it late?"""
         deadline = time.monotonic() + limit_seconds
         while True:
             self._check_processes()
-            if ready():
-                return
             if self._loop.stop_requests:
-                return
+                logger.info("asked to stop before the start was complete")
+                return False
+            if ready():
+                return True
             if time.monotonic() > deadline:
                 raise StartTimeoutError(f"The server did not {what} within {limit_seconds:.0f} seconds.")
             self._loop.turn(0.01)
@@ -213,6 +215,8 @@ class _Server:
             self._zygote_failure = HandlerError(event["message"])
         elif event["event"] == "model failed":
             self._zygote_failure = ModelLoadError(event["message"])
+        elif event["event"] == "worker ended":
+            self._worker_groups.discard(event["pid"])
         elif event["event"] == "worker":
             self._worker_groups.add(event["pid"])
             for source, destination in zip(descriptors, (1, 2)):

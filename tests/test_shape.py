@@ -18,14 +18,15 @@ PACKAGE = "sagemaker_inference_lite"
 SOURCE = Path(sagemaker_inference_lite.__file__).parent
 
 # Each room with what it may import beside itself. A room is a module or a folder right below the package.
-BASE = {"__init__", "errors", "settings", "machine", "error_body"}
+BASE = {"__init__", "errors", "settings", "machine", "memory", "error_body"}
 LAUNCH = {"supervision", "mms", "preflight"}
 REQUEST = {"default_handler_service", "user_module", "codecs", "content_types", "context"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "machine": set(),
-    "error_body": {"errors"},
+    "memory": set(),
+    "error_body": {"errors", "memory"},
     "settings": {"errors"},
     "supervision": BASE,
     "mms": BASE | {"supervision"},
@@ -140,8 +141,12 @@ def test_only_the_command_prints_and_exits(file: Path) -> None:
 
 @pytest.mark.parametrize("file", MODULES, ids=str)
 def test_only_entry_points_read_the_environment(file: Path) -> None:
-    """The environment is an argument: only model_server, the command and the worker's programs read os.environ."""
-    if room_of(file) in ("model_server", "cli", "__main__") or (room_of(file) == "worker" and is_program(file)):
+    """The environment is an argument: only model_server, the command and the worker's programs read os.environ.
+
+    And the default handler service, when it is initialized: it is made without arguments, as MMS makes handlers.
+    """
+    entry_points = ("model_server", "cli", "__main__", "default_handler_service")
+    if room_of(file) in entry_points or (room_of(file) == "worker" and is_program(file)):
         return
     names = {dotted(node) for node in ast.walk(tree_of(file)) if isinstance(node, ast.Attribute)}
     names |= set(imports_of(file))

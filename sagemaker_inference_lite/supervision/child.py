@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -13,9 +12,6 @@ from typing import IO
 
 from sagemaker_inference_lite.errors import LaunchError
 from sagemaker_inference_lite.supervision import exit_status
-
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 
 
 class ChildProcess:
@@ -29,8 +25,7 @@ class ChildProcess:
         argv: The program and its arguments.
         environ: Its whole environment.
         pass_fds: File descriptors that it inherits.
-        commands: Whether it reads commands from a pipe at its stdin.
-        dies_with_parent: Have the kernel kill it when this process is killed (Linux).
+        commands: Whether it reads commands from a pipe at its stdin. The pipe's end tells it that this process is gone.
 
     Raises:
         LaunchError: the program cannot be run.
@@ -43,7 +38,6 @@ class ChildProcess:
         environ: Mapping[str, str],
         pass_fds: Sequence[int] = (),
         commands: bool = False,
-        dies_with_parent: bool = False,
     ) -> None:
         self.name = name
         try:
@@ -53,7 +47,6 @@ class ChildProcess:
                 stdin=subprocess.PIPE if commands else subprocess.DEVNULL,
                 pass_fds=tuple(pass_fds),
                 start_new_session=True,
-                preexec_fn=_die_with_parent if dies_with_parent else None,
             )
         except OSError as error:
             raise LaunchError(f"{name} cannot be started: {argv[0]}: {error.strerror or error}") from error
@@ -93,8 +86,3 @@ class ChildProcess:
         if self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.close()
-
-
-def _die_with_parent() -> None:
-    with suppress(AttributeError):
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -72,7 +72,8 @@ class OutputRelay:
         """Copy what the pipes hold at this moment, then end. Waits so long at the most."""
         self._closing = True
         self._wakeup_sender.send(b"-")
-        self._thread.join(timeout_seconds)
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
         while not self._closing:

@@ -5,18 +5,15 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import traceback
 import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sagemaker_inference_lite.context import Context, Headers
-from sagemaker_inference_lite.error_body import error_body
-from sagemaker_inference_lite.errors import RequestError
+from sagemaker_inference_lite.error_body import describe, error_body, known_status
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker.loader import Handle
-from sagemaker_inference_lite.worker.memory import is_memory_error
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +48,7 @@ def answer(handle: Handle, context: Context, requests: Sequence[wire.Request], o
 def failure(error: BaseException, context: Context, requests: Sequence[wire.Request], options: AnswerOptions) -> bytes:
     """The frame that answers every request of a batch with an error, which is logged once with its id."""
     error_id = uuid.uuid4().hex
-    status, type_name, message = _describe(error)
+    status, type_name, message = describe(error)
     ids = [request.request_id for request in requests]
     logger.error(
         "request %s of model %s failed with status %d, error id %s: %s: %s",
@@ -74,23 +71,6 @@ def failure(error: BaseException, context: Context, requests: Sequence[wire.Requ
 def refusal(request_ids: Sequence[str], status: int, body: bytes) -> bytes:
     """The frame that answers each of these requests with the same error body."""
     return wire.encode_predictions([wire.Prediction(request_id, body, JSON, status) for request_id in request_ids])
-
-
-def _describe(error: BaseException) -> tuple[int, str, str]:
-    """Status, type and message for the caller: nothing of an error that was not written for callers."""
-    if isinstance(error, RequestError):
-        return error.status, type(error).__name__, error.message
-    if is_memory_error(error):
-        return 507, "OutOfMemory", "The model ran out of memory while it handled the request."
-    service = sys.modules.get("mms.service")
-    if service is not None and isinstance(error, service.PredictionException):
-        return _status(error.error_code), "PredictionException", str(error.message)
-    return 500, "InternalError", "The model failed to handle the request; its log has the cause under this id."
-
-
-def _status(code: Any) -> int:
-    """A status that HTTP knows (RFC 9110, section 15); anything else that a handler made up is our error."""
-    return int(code) if isinstance(code, int) and 200 <= code <= 599 else 500
 
 
 def _headers(request: wire.Request) -> Headers:
@@ -141,7 +121,8 @@ def _prediction(result: Any, place: int, context: Context, options: AnswerOption
         else:
             headers.append((name, value))
     request_id = context.get_request_id(place) or ""
-    return wire.Prediction(request_id, body, content_type, _status(context.get_response_status(place)[0]), headers)
+    status, _ = context.get_response_status(place)
+    return wire.Prediction(request_id, body, content_type, known_status(status), headers)
 
 
 def _body(result: Any) -> tuple[wire.Buffer, str]:

@@ -13,12 +13,12 @@ from typing import Any, Callable, NamedTuple
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import WireError
+from sagemaker_inference_lite.memory import is_memory_error
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker import answers, slot_page
 from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.connection import Connection
 from sagemaker_inference_lite.worker.loader import Handle, import_handler, read_manifest, start_handler
-from sagemaker_inference_lite.worker.memory import is_memory_error
 from sagemaker_inference_lite.worker.slot_page import SlotPage
 
 logger = logging.getLogger(__name__)

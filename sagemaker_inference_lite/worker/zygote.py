@@ -26,7 +26,7 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Callable
 
@@ -240,29 +240,27 @@ class Zygote:
             self._could_not_load(slot, worker.Refusal(507, f"No worker can be made: {error}."))
 
     def _fork_worker(self, slot: Slot, refusal: worker.Refusal | None) -> None:
-        ours, theirs = socket.socketpair()
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
         slot.page.enter(slot_page.STARTING)
         slot.loaded = False
         slot.killed_because = None
         slot.load_deadline = float("inf") if refusal else time.monotonic() + self._settings.startup_timeout
-        sys.stdout.flush()
-        sys.stderr.flush()
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            self._child(slot, refusal, parent, theirs, (out_write, err_write), (out_read, err_read, ours.fileno()))
+        ours, theirs = socket.socketpair()
+        with ExitStack() as stack, theirs:
+            out_read, out_write = _pipe(stack)
+            err_read, err_write = _pipe(stack)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            parent = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                self._child(slot, refusal, parent, theirs, (out_write, err_write), (out_read, err_read, ours.fileno()))
+            self._tell({"event": "worker", "model": slot.model.name, "pid": pid}, (out_read, err_read))
         with suppress(OSError):
             os.setpgid(pid, pid)  # the child does it too: whoever comes first
         slot.pid = pid
         slot.events = ours
         self._workers[pid] = slot
         self._loop.watch(ours, lambda: self._worker_says(slot))
-        theirs.close()
-        self._tell({"event": "worker", "model": slot.model.name, "pid": pid}, (out_read, err_read))
-        for descriptor in (out_read, out_write, err_read, err_write):
-            os.close(descriptor)
 
     def _child(
         self,
@@ -349,7 +347,8 @@ class Zygote:
         if any(slot.loaded for model in self._models for slot in model.slots):
             path.touch()
         else:
-            path.unlink() if path.exists() else None
+            with suppress(FileNotFoundError):
+                path.unlink()
 
     def _check_limits(self) -> None:
         now = time.monotonic()
@@ -381,6 +380,7 @@ class Zygote:
             slot = self._workers.pop(pid, None)
             if slot is not None:
                 _kill_group(pid)  # what the worker started and left behind
+                self._tell({"event": "worker ended", "pid": pid})
                 self._worker_ended(slot, pid, os.waitstatus_to_exitcode(status))
 
     def _worker_ended(self, slot: Slot, pid: int, code: int) -> None:
@@ -440,12 +440,8 @@ class Zygote:
     def _try_again_or_give_up(self, slot: Slot, reason: worker.Refusal) -> None:
         tries = slot.model.failed_tries
         if tries >= SINGLE_MODEL_TRIES:
-            self._tell(
-                {
-                    "event": "model failed",
-                    "message": f"The model could not be loaded in {tries} tries. {reason.message}",
-                }
-            )
+            message = f"The model could not be loaded in {tries} tries. {reason.message}"
+            self._tell({"event": "model failed", "message": message})
         else:
             self._fork_later(slot)
 
@@ -518,6 +514,14 @@ def _finish() -> None:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def _pipe(stack: ExitStack) -> tuple[int, int]:
+    """A pipe, both ends of which are closed with the stack."""
+    ends = os.pipe()
+    for end in ends:
+        stack.callback(os.close, end)
+    return ends
 
 
 def _kill_group(pid: int) -> None:

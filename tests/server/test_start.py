@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from running_server import PROGRAMS, Server
+from running_server import PROGRAMS, Server, free_port
 
 Start = Callable[..., Server]
 
@@ -45,10 +45,10 @@ def test_no_java_is_said_before_anything_starts(start: Start, tmp_path: Path) ->
 
 def test_a_port_in_use_is_named(start: Start) -> None:
     """Somebody else's port: which, and what to do."""
+    port = free_port()
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", port))
         other.listen()
-        port = other.getsockname()[1]
         server = start(SAGEMAKER_MULTI_MODEL="true", MMS_INFERENCE_ADDRESS=f"http://127.0.0.1:{port}")
         check_refused(server, 3, f"Port {port} is in use", "SAGEMAKER_BIND_TO_PORT")
 

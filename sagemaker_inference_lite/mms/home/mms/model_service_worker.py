@@ -14,8 +14,8 @@ import sys
 # The front end puts the handler's and the model's directory on PYTHONPATH: nothing there may stand in for a
 # module of the standard library here.
 del sys.path[0]
-_foreign = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-sys.path[:] = [entry for entry in sys.path if entry not in _foreign]
+_foreign = {os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)}
+sys.path.sort(key=lambda entry: os.path.abspath(entry) in _foreign)
 
 import _socket  # noqa: E402  (after the clean-up above; the public socket module takes longer to import than all else)
 

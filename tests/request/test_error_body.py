@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What callers are told of an error."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sagemaker_inference_lite.error_body import describe, error_body
+from sagemaker_inference_lite.errors import ClientError, RequestError, ServerError, UnsupportedMediaTypeError
+
+
+def test_body_is_one_json_object_on_one_line() -> None:
+    """The body is JSON in ASCII on one line, whatever the message holds, with its keys in a fixed order."""
+    body = error_body("ClientError", 'grün "\n\ud800', error_id="12")
+    assert body.isascii()
+    assert b"\n" not in body
+    assert json.loads(body) == {"error": {"id": "12", "type": "ClientError", "message": 'grün "\n\ud800'}}
+    assert list(json.loads(body)["error"]) == ["id", "type", "message"]
+
+
+def test_id_and_traceback_are_left_out_where_there_are_none() -> None:
+    """Without an id or a traceback the body has no such key."""
+    assert json.loads(error_body("E", "m")) == {"error": {"type": "E", "message": "m"}}
+    assert json.loads(error_body("E", "m", trace="t")) == {"error": {"type": "E", "message": "m", "traceback": "t"}}
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ClientError(422, "no such user"), (422, "ClientError", "no such user")),
+        (UnsupportedMediaTypeError("not that"), (415, "UnsupportedMediaTypeError", "not that")),
+        (ServerError(503, "later"), (503, "ServerError", "later")),
+        (RequestError(409, "twice"), (409, "RequestError", "twice")),
+    ],
+)
+def test_request_errors_speak_for_themselves(error: RequestError, expected: tuple[int, str, str]) -> None:
+    """An error that was raised for the caller gives its own status, class and message."""
+    assert describe(error) == expected
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError("secret"), 500), (MemoryError("secret"), 507)])
+def test_other_errors_keep_their_secrets(error: Exception, status: int) -> None:
+    """Of any other error the caller learns the status, 507 where memory ran out, and nothing of its text."""
+    described = describe(error)
+    assert described.status == status
+    assert "secret" not in str(described)

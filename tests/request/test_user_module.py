@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model's own program: found, imported apart from those of others, and its functions checked."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sagemaker_inference_lite import user_module
+from sagemaker_inference_lite.context import Context
+from sagemaker_inference_lite.errors import ModelError
+from sagemaker_inference_lite.user_module import Hooks
+
+CONTEXT = Context("model", "/nowhere")
+NAMES = ("model_fn", "input_fn", "predict_fn", "output_fn")
+
+
+@pytest.fixture(autouse=True)
+def _modules_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Takes back what a load does to sys.path and sys.modules."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def write(model_dir: Path, text: str, program: str = "inference.py") -> Path:
+    """Writes a model's program, and returns where it is."""
+    path = model_dir / "code" / program
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(text), encoding="utf-8")
+    return path
+
+
+def load(model_dir: Path, text: str) -> Hooks:
+    """Loads a program with that text."""
+    write(model_dir, text)
+    return user_module.load(str(model_dir))
+
+
+def refusal(model_dir: Path, text: str) -> str:
+    """The message of the ModelError that a program with that text is refused with."""
+    with pytest.raises(ModelError) as caught:
+        load(model_dir, text)
+    assert str(model_dir / "code" / "inference.py") in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_model_without_a_program_has_no_functions(tmp_path: Path) -> None:
+    """Where there is no such file, or no code directory, all functions are None and nothing is imported."""
+    assert user_module.load(str(tmp_path)) == Hooks()
+    write(tmp_path, "raise RuntimeError", program="other.py")
+    assert user_module.load(str(tmp_path)) == Hooks()
+
+
+def test_each_function_is_optional(tmp_path: Path) -> None:
+    """A program has the functions that it defines, and None for each other, and for one that it sets to None."""
+    hooks = load(tmp_path, "def predict_fn(data, model): return data + model\noutput_fn = None")
+    assert [name for name in NAMES if getattr(hooks, name)] == ["predict_fn"]
+    assert hooks.predict_fn is not None
+    assert hooks.predict_fn(1, 2, CONTEXT) == 3
+
+
+def test_functions_get_the_context_if_they_take_it(tmp_path: Path) -> None:
+    """A last parameter is the context, whatever its name; functions without one are called without it."""
+    hooks = load(
+        tmp_path,
+        """
+        def model_fn(model_dir, context): return model_dir, context
+        def input_fn(body, content_type, ctx=None): return body, content_type, ctx
+        def predict_fn(data, model, *, context): return data, model, context
+        def output_fn(prediction, accept): return prediction, accept
+        """,
+    )
+    assert hooks.model_fn is not None
+    assert hooks.input_fn is not None
+    assert hooks.predict_fn is not None
+    assert hooks.output_fn is not None
+    assert hooks.model_fn("d", CONTEXT) == ("d", CONTEXT)
+    assert hooks.input_fn(b"b", "t", CONTEXT) == (b"b", "t", CONTEXT)
+    assert hooks.predict_fn("x", "m", CONTEXT) == ("x", "m", CONTEXT)
+    assert hooks.output_fn("p", "a", CONTEXT) == ("p", "a")
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        ("def predict_fn(data, model, threshold=0.5): return threshold", 0.5),
+        ("def predict_fn(data, model, context='none'): return context", CONTEXT),
+        ("def predict_fn(data, model, context, threshold=0.5): return context", CONTEXT),
+        ("def predict_fn(data, model=None): return model", "model"),
+        ("def predict_fn(*arguments): return len(arguments)", 2),
+        ("def predict_fn(data, model, **options): return len(options)", 0),
+        ("class Predict:\n  def __call__(self, data, model): return model\npredict_fn = Predict()", "model"),
+        ("predict_fn = lambda data, model: model", "model"),
+        ("import functools, operator\npredict_fn = functools.partial(lambda a, data, model: a, 7)", 7),
+        ("import operator\npredict_fn = operator.is_", False),
+        ("predict_fn = max", "model"),
+    ],
+)
+def test_signatures_that_fit_are_taken(tmp_path: Path, function: str, expected: object) -> None:
+    """Options with a default of their own are not the context, and anything that can be called may be a function."""
+    hooks = load(tmp_path, function)
+    assert hooks.predict_fn is not None
+    assert hooks.predict_fn("data", "model", CONTEXT) == expected
+
+
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        ("def predict_fn(data): pass", "predict_fn(data) in "),
+        ("def predict_fn(): pass", "predict_fn() in "),
+        ("def predict_fn(data, model, context, more): pass", "predict_fn(data, model, context, more) in "),
+        ("def predict_fn(data, model, *, option): pass", "predict_fn(data, model, *, option) in "),
+        ("predict_fn = 5", "predict_fn in "),
+        ("async def predict_fn(data, model): pass", "is a coroutine function"),
+    ],
+)
+def test_signatures_that_do_not_fit_are_named(tmp_path: Path, function: str, found: str) -> None:
+    """A function that cannot be called as its hook is refused at load, with what was found and what was expected."""
+    message = refusal(tmp_path, function)
+    assert found in message
+    assert "expected a function predict_fn(data, model), with or without a last parameter context" in message
+
+
+def test_an_import_that_fails_names_the_file_and_the_cause(tmp_path: Path) -> None:
+    """Whatever a program raises while it is imported is chained, and the module is forgotten."""
+    before = set(sys.modules)
+    with pytest.raises(ModelError) as caught:
+        load(tmp_path, "import no_such_module_anywhere")
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+    assert str(tmp_path / "code" / "inference.py") in str(caught.value)
+    assert "ModuleNotFoundError: No module named 'no_such_module_anywhere'" in str(caught.value)
+    assert set(sys.modules) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("def f(:", "SyntaxError"), ("1/0", "ZeroDivisionError"), ("import sys; sys.exit(3)", "SystemExit: 3")],
+)
+def test_any_failure_to_import_is_a_model_error(tmp_path: Path, text: str, kind: str) -> None:
+    """Programs that are no Python, that raise and that exit have failed to load alike."""
+    assert kind in refusal(tmp_path, text)
+
+
+def test_two_models_never_meet(tmp_path: Path) -> None:
+    """Programs of the same name in two directories are two modules, and each keeps its own state."""
+    program = "count = []\ndef model_fn(model_dir): count.append(model_dir); return ' '.join([__name__, *count])"
+    first, second = load(tmp_path / "a", program).model_fn, load(tmp_path / "b", program).model_fn
+    assert first is not None
+    assert second is not None
+    name, *count = str(first("a", CONTEXT)).split()
+    other_name, *other_count = str(second("b", CONTEXT)).split()
+    assert (count, other_count) == (["a"], ["b"])
+    assert name != other_name
+    assert {name, other_name} < set(sys.modules)
+    assert "inference" not in sys.modules
+
+
+def test_modules_beside_the_program_can_be_imported(tmp_path: Path) -> None:
+    """The code directory comes first on sys.path, before what has the same name elsewhere."""
+    write(tmp_path, "VALUE = 'beside'", program="wave.py")
+    sys.path.insert(0, str(tmp_path))
+    (tmp_path / "wave.py").write_text("VALUE = 'elsewhere'")
+    hooks = load(tmp_path, "import wave\ndef model_fn(model_dir): return wave.VALUE")
+    assert hooks.model_fn is not None
+    assert hooks.model_fn("", CONTEXT) == "beside"
+    assert sys.path[0] == str(tmp_path / "code")
+    user_module.load(str(tmp_path))
+    assert sys.path.count(str(tmp_path / "code")) == 1
+
+
+def test_the_code_directory_counts_without_a_program(tmp_path: Path) -> None:
+    """Modules in it can be imported where there is no program, for a model file that was made with them."""
+    write(tmp_path, "", program="only_helpers.py")
+    user_module.load(str(tmp_path))
+    assert sys.path[0] == str(tmp_path / "code")
+
+
+def test_classes_of_a_program_can_be_pickled_and_made_dataclasses(tmp_path: Path) -> None:
+    """The module is known under its name while it is imported and afterwards, as pickle and dataclasses need."""
+    hooks = load(
+        tmp_path,
+        """
+        from __future__ import annotations
+        import dataclasses, pickle
+
+        @dataclasses.dataclass
+        class Point:
+            x: int
+
+        def model_fn(model_dir): return pickle.loads(pickle.dumps(Point(3))).x
+        """,
+    )
+    assert hooks.model_fn is not None
+    assert hooks.model_fn("", CONTEXT) == 3
+
+
+@pytest.mark.parametrize("program", ["serve.py", "serve", "deep/serve.py"])
+def test_the_program_may_have_another_name(tmp_path: Path, program: str) -> None:
+    """The program is the file that is named, with or without .py, below the code directory."""
+    write(tmp_path, "def model_fn(model_dir): return 'served'", program.replace(".py", "") + ".py")
+    hooks = user_module.load(str(tmp_path), program)
+    assert hooks.model_fn is not None
+    assert hooks.model_fn("", CONTEXT) == "served"
+
+
+def test_a_relative_model_directory_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative directory is the same model as the absolute one, and stays on sys.path when the directory changes."""
+    write(tmp_path / "m", "")
+    monkeypatch.chdir(tmp_path)
+    user_module.load("m")
+    assert sys.path[0] == str(tmp_path / "m" / "code")
+
+
+@pytest.mark.parametrize("name", ["transform_fn", "pre_model_fn", "model_warmup_fn"])
+def test_a_function_that_would_not_be_called_is_refused(tmp_path: Path, name: str) -> None:
+    """A program that counts on a function which this version does not call must not seem to work."""
+    assert f"defines {name}, which this version does not call" in refusal(tmp_path, f"def {name}(*_): ...")
