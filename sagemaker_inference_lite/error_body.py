@@ -41,7 +41,7 @@ def describe(error: BaseException) -> Description:
         unloads other models; 500 for all others.
     """
     if isinstance(error, RequestError):
-        return Description(error.status, type(error).__name__, error.message)
+        return Description(known_status(error.status), type(error).__name__, str(error.message))
     service = sys.modules.get("mms.service")  # a handler that raises its exception has imported it
     if service is not None and isinstance(error, service.PredictionException):
         return Description(known_status(error.error_code), "PredictionException", str(error.message))

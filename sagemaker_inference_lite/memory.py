@@ -28,8 +28,8 @@ def _says_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(phrase in text for phrase in _PHRASES)
+    text = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return any(phrase in text for phrase in _PHRASES)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

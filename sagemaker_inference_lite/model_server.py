@@ -150,7 +150,7 @@ class _Server:
         self._front_end = ChildProcess("The front end (Java)", argv, command.environment(self._environ), commands=True)
         self._relay.start()
         logger.info(
-            "starting on port %d: Java %d (%s), heap %d MiB, %d CPUs, %d workers per model, handler %s",
+            "starting on port %d: Java %d (%s), heap %d MiB, CPUs: %d, workers per model: %d, handler %s",
             self._settings.bind_to_port,
             self._java.version,
             self._java.source,
@@ -277,7 +277,9 @@ def _configure_logging(level: int) -> None:
 
 def _absolute(handler_service: str) -> str:
     """The handler with the path of its file absolute: the processes that import it work in other directories."""
-    place, colon, name = handler_service.partition(":")
+    place, colon, name = handler_service.rpartition(":")
+    if not colon:
+        place, name = handler_service, ""
     return f"{Path(place).resolve()}{colon}{name}" if Path(place).is_file() else handler_service
 
 

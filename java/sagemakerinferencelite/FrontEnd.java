@@ -99,7 +99,12 @@ public final class FrontEnd extends ModelServer {
                         .group(serverGroup, workerGroup)
                         .channel(connector.getServerChannel())
                         .option(ChannelOption.SO_BACKLOG, 1024)
-                        .childHandler(new Initializer(ssl, type, traffic));
+                        .childHandler(
+                                new Initializer(
+                                        ssl,
+                                        type,
+                                        traffic,
+                                        Setting.number("unload_seconds", "60")));
         if (!connector.isUds()) {
             bootstrap.childOption(ChannelOption.SO_KEEPALIVE, true);
         }
@@ -178,11 +183,13 @@ public final class FrontEnd extends ModelServer {
 
         private final boolean management;
         private final Traffic traffic;
+        private final int unloadSeconds;
 
-        Initializer(SslContext ssl, ConnectorType type, Traffic traffic) {
+        Initializer(SslContext ssl, ConnectorType type, Traffic traffic, int unloadSeconds) {
             super(ssl, type);
             management = type != ConnectorType.INFERENCE_CONNECTOR;
             this.traffic = traffic;
+            this.unloadSeconds = unloadSeconds;
         }
 
         @Override
@@ -195,8 +202,8 @@ public final class FrontEnd extends ModelServer {
                 channel.pipeline()
                         .addBefore(
                                 "handler",
-                                "orphans",
-                                new OrphanedRequests(traffic.connections()));
+                                "departure",
+                                new ModelDeparture(traffic, unloadSeconds));
                 channel.pipeline().addBefore("handler", "load", LoadRequestCheck.INSTANCE);
             }
         }

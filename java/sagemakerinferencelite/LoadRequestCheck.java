@@ -43,7 +43,7 @@ final class LoadRequestCheck extends ChannelInboundHandlerAdapter {
         FullHttpRequest request = (FullHttpRequest) msg;
         try {
             if (isLoad(request)) {
-                ctx.channel().attr(OrphanedRequests.LOADING).set(checkedName(request));
+                ctx.channel().attr(ModelDeparture.LOADING).set(checkedName(request));
             }
         } catch (BadRequestException e) {
             // As MMS's own handler does: note the request for the access log, then answer.

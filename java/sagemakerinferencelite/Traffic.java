@@ -5,6 +5,9 @@ import io.netty.channel.Channel;
 import io.netty.channel.group.ChannelGroup;
 import io.netty.channel.group.DefaultChannelGroup;
 import io.netty.util.concurrent.GlobalEventExecutor;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 
@@ -26,6 +29,8 @@ final class Traffic {
     private final AtomicInteger refused = new AtomicInteger();
     private final ChannelGroup listeners = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
     private final ChannelGroup connections = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
+    private final ConcurrentMap<String, Integer> asked = new ConcurrentHashMap<>();
+    private final Set<String> leaving = ConcurrentHashMap.newKeySet();
     private volatile boolean draining;
     private volatile long lastRefusalMs;
 
@@ -35,6 +40,35 @@ final class Traffic {
 
     void addConnection(Channel connection) {
         connections.add(connection);
+    }
+
+    /** Counts a request to a model in, unless the model leaves. Needs one {@link #answered}. */
+    boolean ask(String model) {
+        // Counted first and looked at after, for the reason that is given in admit().
+        asked.compute(model, (name, count) -> count == null ? 1 : count + 1);
+        if (leaving.contains(model)) {
+            answered(model);
+            return false;
+        }
+        return true;
+    }
+
+    void answered(String model) {
+        asked.computeIfPresent(
+                model, (name, count) -> count == 1 ? null : count - 1);
+    }
+
+    /** How many requests to the model have not been answered. */
+    int asked(String model) {
+        return asked.getOrDefault(model, 0);
+    }
+
+    void modelLeaves(String model) {
+        leaving.add(model);
+    }
+
+    void modelLeft(String model) {
+        leaving.remove(model);
     }
 
     /** The connections that are open. */

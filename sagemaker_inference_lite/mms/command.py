@@ -25,6 +25,8 @@ LOG_CONFIGURATION = _HERE / "log4j2.xml"
 
 _MIB = 1 << 20
 
+_BEHIND_SECONDS = 5
+
 # MaxPayloadInMB of CreateTransformJob takes no more.
 _MAX_TRANSFORM_MIB = 100
 
@@ -148,6 +150,8 @@ def _plugin_flags(settings: Settings, workers: int, directory: Path) -> list[str
         "max_concurrent_transforms": settings.max_concurrent_transforms or workers,
         "batch_strategy": settings.batch_strategy or "MULTI_RECORD",
         "max_payload_in_mb": min(settings.max_payload_bytes // _MIB, _MAX_TRANSFORM_MIB),
+        # Behind the limit at which the zygote has answered for whatever a worker was busy with.
+        "unload_seconds": settings.model_server_timeout + _BEHIND_SECONDS,
         "log_level": _log4j_level(settings.container_log_level),
     }
     return [f"-Dsagemaker_inference_lite.{name}={value}" for name, value in values.items()]

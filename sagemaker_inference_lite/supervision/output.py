@@ -71,9 +71,14 @@ class OutputRelay:
     def close(self, timeout_seconds: float) -> None:
         """Copy what the pipes hold at this moment, then end. Waits so long at the most."""
         self._closing = True
-        self._wakeup_sender.send(b"-")
+        with suppress(OSError):  # closed before
+            self._wakeup_sender.send(b"-")
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
+        if not self._thread.is_alive():
+            self._selector.close()
+            self._wakeup_receiver.close()
+            self._wakeup_sender.close()
 
     def _run(self) -> None:
         while not self._closing:
@@ -87,7 +92,6 @@ class OutputRelay:
         for key in list(self._selector.get_map().values()):
             if key.fileobj is not self._wakeup_receiver:
                 self._drain(key.fd, *key.data)
-        self._selector.close()
 
     def _take_added(self) -> None:
         with self._lock:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,15 +23,17 @@ def private_directory(prefix: str) -> Iterator[Path]:
     Raises:
         DirectoryError: it cannot be made.
     """
-    parent = tempfile.gettempdir()
-    if len(parent) + len(prefix) + 10 > _LONGEST_PATH:
-        parent = "/tmp"
+    parent = ""
     try:
+        parent = os.path.realpath(tempfile.gettempdir())
+        if len(os.fsencode(parent)) + len(prefix) + 10 > _LONGEST_PATH:
+            parent = "/tmp"
         path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent)).resolve()
     except OSError as error:
+        where = f" in {parent}" if parent else ""
         raise DirectoryError(
-            f"No temporary directory can be made in {parent}: {error.strerror}. "
-            "Make it writable, or set TMPDIR to a directory that is."
+            f"No temporary directory can be made{where}: {error.strerror}. "
+            "Make one writable, or set TMPDIR to a directory that is."
         ) from error
     try:
         yield path

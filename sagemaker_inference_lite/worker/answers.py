@@ -50,7 +50,8 @@ def failure(error: BaseException, context: Context, requests: Sequence[wire.Requ
     error_id = uuid.uuid4().hex
     status, type_name, message = describe(error)
     ids = [request.request_id for request in requests]
-    logger.error(
+    logger.log(
+        logging.ERROR if status >= 500 else logging.INFO,
         "request %s of model %s failed with status %d, error id %s: %s: %s",
         ", ".join(ids),
         context.model_name,
@@ -65,7 +66,10 @@ def failure(error: BaseException, context: Context, requests: Sequence[wire.Requ
         if options.expose_tracebacks
         else None
     )
-    return refusal(ids, status, error_body(type_name, message, error_id=error_id, trace=trace))
+    body = error_body(type_name, message, error_id=error_id, trace=trace)
+    if len(body) > options.max_body_bytes:  # in which an escaped character takes up to twelve bytes
+        body = error_body(type_name, message[: options.max_body_bytes // 16], error_id=error_id)
+    return refusal(ids, status, body)
 
 
 def refusal(request_ids: Sequence[str], status: int, body: bytes) -> bytes:

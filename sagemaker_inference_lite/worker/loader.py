@@ -42,21 +42,12 @@ def split_handler(handler_service: str) -> tuple[str, str | None]:
     return place, name or None
 
 
-def absolute_handler(handler_service: str, directories: Sequence[Path]) -> str:
-    """The same handler with the path of its file absolute, where it is a file in one of the directories."""
-    place, name = split_handler(handler_service)
-    path = _find_file(place, directories)
-    if path is None:
-        return handler_service
-    return f"{path}:{name}" if name else str(path)
-
-
 def import_handler(handler_service: str, directories: Sequence[Path]) -> Any:
     """Import a handler's module and find its entry point: a function, or a class not yet instantiated.
 
     Args:
         handler_service: In one of the forms above.
-        directories: Where a relative file is looked for, in this order.
+        directories: Where a relative file is looked for, in this order, before sys.path.
 
     Raises:
         HandlerError: it cannot be found, cannot be imported, or has no entry point. Names what and where.
@@ -66,8 +57,11 @@ def import_handler(handler_service: str, directories: Sequence[Path]) -> Any:
     if path is not None:
         module = _import_file(path, handler_service)
     elif place.endswith(".py") or os.sep in place:
-        looked = ", ".join(str(Path(directory, place)) for directory in directories)
-        raise HandlerError(f"The handler {handler_service!r} cannot be found: there is no file {looked or place}.")
+        looked = [place] if os.path.isabs(place) else [str(Path(directory, place)) for directory in directories]
+        raise HandlerError(
+            f"The handler {handler_service!r} cannot be found: there is no file {', '.join(looked) or place}"
+            f"{'' if os.path.isabs(place) else ', nor one on ' + _shown_path()}."
+        )
     else:
         module = _import_module(place, handler_service)
     return _entry_point(module, name, handler_service)
@@ -100,11 +94,15 @@ def read_manifest(model_dir: str) -> dict[str, Any] | None:
         return None
 
 
-def _find_file(place: str, directories: Sequence[Path]) -> Path | None:
-    if os.sep not in place and not place.endswith(".py"):
+def _find_file(file: str, directories: Sequence[Path]) -> Path | None:
+    if os.sep not in file and not file.endswith(".py"):
         return None
-    name = place if place.endswith(".py") else place + ".py"
-    candidates = [Path(name)] if os.path.isabs(name) else [Path(directory, name) for directory in directories]
+    name = file if file.endswith(".py") else file + ".py"
+    places = [Path("/")]
+    if not os.path.isabs(name):
+        # MMS imports it under its last name, from wherever Python finds modules.
+        places = [*directories, *map(Path, filter(None, sys.path))]
+    candidates = (place / name for place in places)
     return next((path.resolve() for path in candidates if path.is_file()), None)
 
 
@@ -131,13 +129,14 @@ def _import_file(path: Path, handler_service: str) -> ModuleType:
 
 def _module_name(path: Path) -> str:
     """The file's own name, or a longer one where a module of another file has that name already."""
-    taken = sys.modules.get(path.stem)
-    if taken is None and importlib.util.find_spec(path.stem) is None:
-        return path.stem
-    origin = getattr(taken, "__file__", None) if taken else _origin(path.stem)
+    stem = path.stem.replace(".", "_")  # what stands before a dot would be taken for a package
+    taken = sys.modules.get(stem)
+    if taken is None and importlib.util.find_spec(stem) is None:
+        return stem
+    origin = getattr(taken, "__file__", None) if taken else _origin(stem)
     if origin and os.path.realpath(origin) == os.path.realpath(path):
-        return path.stem
-    return f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+        return stem
+    return f"{stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
 
 
 def _origin(name: str) -> str | None:
@@ -153,11 +152,15 @@ def _import_module(name: str, handler_service: str) -> ModuleType:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             raise HandlerError(
                 f"The handler {handler_service!r} cannot be found: there is no module {error.name!r} "
-                f"on {[entry for entry in sys.path if entry]}."
+                f"on {_shown_path()}."
             ) from error
         raise _import_failed(handler_service, name, error) from error
     except BaseException as error:
         raise _import_failed(handler_service, name, error) from error
+
+
+def _shown_path() -> str:
+    return f"sys.path, which is {[entry for entry in sys.path if entry]}"
 
 
 def _import_failed(handler_service: str, place: str, error: BaseException) -> BaseException:

@@ -17,7 +17,7 @@ LIMIT_BYTES = 700 << 20
 
 @pytest.fixture
 def limited(start: Callable[..., Server]) -> Iterator[Server]:
-    """A multi-model server in a control group of its own, with a limit that Java, the zygote and small models fit in."""
+    """A multi-model server in a control group of its own, whose limit leaves room for small models."""
     is_v1 = (CGROUP / "memory").is_dir()
     group = (CGROUP / "memory" if is_v1 else CGROUP) / f"inference-{uuid.uuid4().hex[:8]}"
     try:

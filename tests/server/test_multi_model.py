@@ -9,7 +9,7 @@ import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 import requests
@@ -91,6 +91,21 @@ def test_a_load_that_fails_leaves_nothing_and_can_be_repeated(multi: Server, mod
     assert multi.unload(model).status_code == 200
 
 
+def test_a_worker_that_cannot_load_again_refuses_until_it_can(multi: Server, model: str) -> None:
+    """A worker died and its successor cannot load: requests are told so, and each is a new try; mended, it serves."""
+    multi.load(model)
+    on_load = multi.base_dir / "models" / model / "model" / "on_load"
+    for broken, status in (("raise", 500), ("memory", 507)):
+        on_load.write_text(broken)
+        assert multi.invoke("vanish 1", model).status_code == 500
+        for _ in range(3):
+            answer = multi.invoke("echo", model)
+            assert (answer.status_code, answer.json()["error"]["type"]) == (status, "ModelNotLoaded")
+        on_load.write_text("echo")
+        assert eventually(lambda: multi.invoke("echo on", model).text == "on")
+    assert multi.unload(model).status_code == 200
+
+
 def test_a_load_of_several_workers_that_fails_is_one_failure(multi: Server, model: str) -> None:
     """With several workers per model, memory that runs out is 507 too, and nothing of the model is left."""
     assert multi.load(model, "memory", initial_workers=3).status_code == 507
@@ -121,20 +136,34 @@ def test_unloading_frees_the_worker_at_once(multi: Server, model: str) -> None:
     assert eventually(lambda: not [f for f in Path(multi.temporary).glob("*/*") if f.name.startswith((".mms", "0"))])
 
 
-def test_what_waits_for_an_unloaded_model_is_answered(multi: Server, model: str) -> None:
-    """DELETE while a request runs and others queue: the worker ends at once, and nobody waits for ever."""
+def test_a_model_answers_what_it_was_asked_before_it_is_unloaded(multi: Server, model: str) -> None:
+    """DELETE waits for the request that runs and those behind it; new ones are refused; then nothing is left."""
     multi.load(model)
     (worker,) = multi.processes()["worker"]
     with ThreadPoolExecutor(5) as pool:
-        waiting = [pool.submit(multi.invoke, "sleep 1.9", model) for _ in range(5)]
-        time.sleep(0.5)  # for the requests to be there; were they not, they would be answered with 404
-        assert multi.unload(model).status_code == 200
+        waiting = [pool.submit(multi.invoke, "sleep 0.4", model) for _ in range(4)]
+        time.sleep(0.3)  # for the requests to be there; were they not, they would be refused
+        unload = pool.submit(multi.unload, model)
+        assert eventually(lambda: multi.invoke("echo", model).status_code in (503, 404))
+        assert unload.result().status_code == 200
         assert eventually(lambda: all_gone([worker]), 1)
-        statuses = {answer.result().status_code for answer in waiting}
-    assert statuses <= {500, 503, 404}
+        assert [answer.result().text for answer in waiting] == ["slept"] * 4
     assert multi.load(model).status_code == 200
     assert multi.invoke("echo again", model).text == "again"
     multi.unload(model)
+
+
+def test_a_model_is_unloaded_with_its_queue_full(start: Callable[..., Server]) -> None:
+    """What does not fit into the queue is 503; DELETE leaves no process of the model's, and nobody waits for ever."""
+    server = start(SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_MODEL_SERVER_JOB_QUEUE_SIZE="2").ready()
+    server.load("m")
+    with ThreadPoolExecutor(6) as pool:
+        waiting = [pool.submit(server.invoke, "sleep 0.5", "m") for _ in range(5)]
+        time.sleep(0.3)
+        assert server.unload("m").status_code == 200
+        assert {answer.result().status_code for answer in waiting} <= {200, 503}
+    assert eventually(lambda: not server.processes()["worker"] + server.processes()["stub"])
+    assert server.stop() == 0
 
 
 def test_what_waits_for_a_model_that_cannot_be_loaded_is_answered(multi: Server, model: str) -> None:

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+package sagemakerinferencelite;
+
+import com.amazonaws.ml.mms.http.ServiceUnavailableException;
+import com.amazonaws.ml.mms.util.NettyUtils;
+import com.amazonaws.ml.mms.wlm.ModelManager;
+import io.netty.channel.Channel;
+import io.netty.channel.ChannelDuplexHandler;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelPromise;
+import io.netty.handler.codec.http.FullHttpRequest;
+import io.netty.handler.codec.http.HttpMethod;
+import io.netty.handler.codec.http.HttpResponse;
+import io.netty.handler.codec.http.HttpResponseStatus;
+import io.netty.handler.codec.http.QueryStringDecoder;
+import io.netty.util.AttributeKey;
+import io.netty.util.ReferenceCountUtil;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * Lets a model answer what it has been asked before it is unloaded.
+ *
+ * <p>MMS unloads at once (WorkerThread.java, shutdown; BatchAggregator.java, sendError). It puts the
+ * request that a worker is busy with back into a queue that nobody reads any more, so that its
+ * client and those behind it wait for ever; where the queue is full, or the worker's own end comes in
+ * between, it throws in the middle, and the model's process stays. So a DELETE is held back here
+ * until the model has nothing left to answer, and further requests to it are refused meanwhile.
+ *
+ * <p>Who still waits when the model is gone all the same, because the limit was reached or because
+ * its load has failed, is answered with 503.
+ *
+ * <p>It stands behind the aggregator, so it sees whole requests, one at a time for each connection.
+ */
+final class ModelDeparture extends ChannelDuplexHandler {
+
+    /** The model that the POST /models under way is to load, where the request says so. */
+    static final AttributeKey<String> LOADING = AttributeKey.valueOf("loading");
+
+    private static final long POLL_MS = 5;
+
+    /** MMS answers some of those that wait itself, and with what it knows. */
+    private static final long MMS_ANSWERS_MS = 500;
+
+    private final Traffic traffic;
+    private final long limitNs;
+    private ChannelHandlerContext context;
+
+    /** Counts requests, to tell the one that waited when its model went from a later one. */
+    private long requests;
+    /** The model that the request under way is for; null between requests, and for others. */
+    private String invoked;
+    /** The model that the request under way unloads. */
+    private String unloaded;
+
+    ModelDeparture(Traffic traffic, long limitSeconds) {
+        this.traffic = traffic;
+        limitNs = TimeUnit.SECONDS.toNanos(limitSeconds);
+    }
+
+    @Override
+    public void handlerAdded(ChannelHandlerContext ctx) {
+        context = ctx;
+    }
+
+    @Override
+    public void channelRead(ChannelHandlerContext ctx, Object msg) {
+        FullHttpRequest request = (FullHttpRequest) msg;
+        requests++;
+        answered(); // nothing, unless a client did not wait for its last answer
+        ctx.channel().attr(LOADING).set(null);
+        // The path is taken apart as MMS does it (HttpRequestHandler.java).
+        String[] segments = new QueryStringDecoder(request.uri()).path().split("/");
+        if (segments.length == 4 && segments[1].equals("models")) {
+            invoke(segments[2], request);
+        } else if (segments.length == 3
+                && segments[1].equals("models")
+                && HttpMethod.DELETE.equals(request.method())) {
+            unloaded = segments[2];
+            traffic.modelLeaves(unloaded);
+            passOnWhenIdle(request, System.nanoTime());
+        } else {
+            ctx.fireChannelRead(request);
+        }
+    }
+
+    private void invoke(String model, FullHttpRequest request) {
+        if (traffic.ask(model)) {
+            invoked = model;
+            context.fireChannelRead(request);
+        } else {
+            NettyUtils.requestReceived(context.channel(), request);
+            ReferenceCountUtil.release(request);
+            refuse("The model is being unloaded: " + model);
+        }
+    }
+
+    private void passOnWhenIdle(FullHttpRequest request, long begunNs) {
+        if (traffic.asked(unloaded) == 0 || System.nanoTime() - begunNs > limitNs) {
+            context.fireChannelRead(request);
+        } else {
+            context.executor()
+                    .schedule(
+                            () -> passOnWhenIdle(request, begunNs), POLL_MS, TimeUnit.MILLISECONDS);
+        }
+    }
+
+    @Override
+    public void write(ChannelHandlerContext ctx, Object msg, ChannelPromise promise) {
+        if (msg instanceof HttpResponse) {
+            String gone = goneWith(ctx.channel(), ((HttpResponse) msg).status().code());
+            answered();
+            if (gone != null) {
+                for (Channel connection : traffic.connections()) {
+                    ModelDeparture other = connection.pipeline().get(ModelDeparture.class);
+                    if (other != null) {
+                        connection.eventLoop().execute(() -> other.answerFor(gone));
+                    }
+                }
+            }
+        }
+        ctx.write(msg, promise);
+    }
+
+    @Override
+    public void channelInactive(ChannelHandlerContext ctx) {
+        answered();
+        ctx.fireChannelInactive();
+    }
+
+    private void answered() {
+        if (invoked != null) {
+            traffic.answered(invoked);
+            invoked = null;
+        }
+        if (unloaded != null) {
+            traffic.modelLeft(unloaded);
+            unloaded = null;
+        }
+    }
+
+    /** The model that is gone with this answer, if any. */
+    private String goneWith(Channel channel, int status) {
+        if (unloaded != null) {
+            // MMS forgets a model before it does anything that can fail.
+            boolean known = ModelManager.getInstance().getModels().containsKey(unloaded);
+            return known ? null : unloaded;
+        }
+        // A load that failed is unregistered; below 500 the request was refused and changed nothing.
+        return status >= 500 ? channel.attr(LOADING).getAndSet(null) : null;
+    }
+
+    private void answerFor(String gone) {
+        long waiting = requests;
+        if (gone.equals(invoked)) {
+            context.executor()
+                    .schedule(
+                            () -> {
+                                if (requests == waiting && gone.equals(invoked)) {
+                                    refuse("The model was unloaded before it answered: " + gone);
+                                }
+                            },
+                            MMS_ANSWERS_MS,
+                            TimeUnit.MILLISECONDS);
+        }
+    }
+
+    private void refuse(String message) {
+        NettyUtils.sendError(
+                context,
+                HttpResponseStatus.SERVICE_UNAVAILABLE,
+                new ServiceUnavailableException(message));
+    }
+}

