@@ -15,7 +15,6 @@ comes first, for the modules that lie beside the program.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from types import ModuleType
 
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import ModelError
+from sagemaker_inference_lite.python_file import import_file
 
 CODE_DIRECTORY = "code"
 
@@ -97,18 +97,11 @@ def _put_first_on_path(directory: str) -> None:
 
 def _import(path: Path) -> ModuleType:
     name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ModelError(f"{path} cannot be imported: it is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        return import_file(name, path)
     # A program that calls sys.exit() while it is imported has failed to load, and must say so.
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
         raise ModelError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    return module
 
 
 def _refuse_others(module: ModuleType, path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Callable, Optional
 
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import HandlerError
+from sagemaker_inference_lite.python_file import import_file
 
 Handle = Callable[[Optional[list[dict[str, Any]]], Context], Any]
 
@@ -114,17 +115,10 @@ def _import_file(path: Path, handler_service: str) -> ModuleType:
     name = _module_name(path)
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise HandlerError(f"The handler {handler_service!r} cannot be imported: {path} is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        return import_file(name, path)
     except BaseException as error:
-        del sys.modules[name]
         raise _import_failed(handler_service, str(path), error) from error
-    return module
 
 
 def _module_name(path: Path) -> str:
