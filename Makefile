@@ -29,7 +29,7 @@ serve: ## Serve the demo's model until interrupted
 test: ## Test the built and installed wheel on PYTHON, with coverage
 	@$(TESTS) $(ARGS)
 
-test-all: ## The same on every Python from 3.9 to 3.13 that is found
+test-all: ## The tests on every Python from 3.9 to 3.13 that is found, without coverage
 	@$(TESTS) --all $(addprefix --skip=,$(SKIP)) $(ARGS)
 
 check: ## Check style, format and types

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the tests against the installed wheel, under coverage.
+"""Runs the tests against the installed wheel.
 
-    python tools/run_tests.py [ARGUMENT ...]            on the interpreter that runs this
-    python tools/run_tests.py --all [ARGUMENT ...]      on every Python served that is found on this machine
+    python tools/run_tests.py [ARGUMENT ...]            on the interpreter that runs this, under coverage
+    python tools/run_tests.py --all [ARGUMENT ...]      on every Python served that is found on this machine, without
 
 Further arguments go to pytest. The wheel is built from the tree as it is now and installed in a virtual environment
 of its own for each version of Python; pytest is started where it cannot see the tree.
@@ -25,8 +25,8 @@ VERSIONS = tuple(f"3.{minor}" for minor in range(9, 14))
 CONFIGURATION = ROOT / "pyproject.toml"
 
 
-def run_suite(python: str, arguments: Sequence[str]) -> bool:
-    """Runs the tests on one interpreter and prints what they cover; whether all passed."""
+def run_suite(python: str, arguments: Sequence[str], measured: bool) -> bool:
+    """Runs the tests on one interpreter and, if measured, prints what they cover; whether all passed."""
     environment = prepare("test", python)
     # A scratch directory: a child process that looks for modules in its own directory must not find the tree.
     scratch = environment.directory / "scratch"
@@ -39,6 +39,9 @@ def run_suite(python: str, arguments: Sequence[str]) -> bool:
         "INFERENCE_LITE_TEST_WHEEL": str(environment.wheel),
     }
     pytest = [str(environment.programs / "pytest"), "-c", str(CONFIGURATION), "--rootdir", str(ROOT)]
+    if not measured:
+        python = str(environment.programs / "python")
+        return subprocess.run([python, *pytest, *_from_root(arguments)], cwd=scratch, env=variables).returncode == 0
     passed = _coverage(environment, variables, scratch, "run", *pytest, *_from_root(arguments))
     if passed:
         _report(environment, variables)
@@ -108,7 +111,7 @@ def _outcome(version: str, python: str, arguments: Sequence[str]) -> str:
     print(f"\n== Python {version}: {python}", flush=True)
     start = time.monotonic()
     try:
-        passed = run_suite(python, arguments)
+        passed = run_suite(python, arguments, measured=False)
     except PrepareError as error:
         print(error, file=sys.stderr)
         passed = False
@@ -117,14 +120,14 @@ def _outcome(version: str, python: str, arguments: Sequence[str]) -> str:
 
 def main() -> int:
     """Runs the tests as the command line says."""
-    parser = argparse.ArgumentParser(description="Run the tests against the installed wheel, under coverage.")
+    parser = argparse.ArgumentParser(description="Run the tests against the installed wheel.")
     parser.add_argument("--all", action="store_true", help="on every Python served that is found")
     parser.add_argument("--skip", action="append", default=[], metavar="VERSION", help="leave a version out")
     options, arguments = parser.parse_known_args()
     if options.all:
         return 0 if run_all(arguments, options.skip) else 1
     try:
-        return 0 if run_suite(sys.executable, arguments) else 1
+        return 0 if run_suite(sys.executable, arguments, measured=True) else 1
     except PrepareError as error:
         parser.exit(1, f"{error}\n")
 
