@@ -40,7 +40,8 @@ DEFAULT_HANDLER_SERVICE = "sagemaker_inference_lite.default_handler_service"
 _ZYGOTE_MODULE = "sagemaker_inference_lite.worker.zygote"
 
 # The platform kills a container 30 s after SIGTERM. Draining takes up to 27 of them, ending the rest up to one.
-_END_SECONDS = 1.0
+_END_SECONDS = 0.9
+_LAST_LINES_SECONDS = 0.2
 _FRONT_END_START_SECONDS = 60.0
 
 
@@ -107,10 +108,12 @@ class _Server:
         if not settings.multi_model:
             preflight.check_model_directory(settings.model_dir)
         self._handler = _absolute(handler_service)
-        self._workers = settings.model_server_workers or (1 if settings.multi_model else machine.cpu_count())
-        written = properties.server_properties(settings, self._handler, self._workers, self._directory)
+        workers = settings.model_server_workers or (1 if settings.multi_model else machine.cpu_count())
+        written = properties.server_properties(settings, self._handler, workers, self._directory)
         (self._directory / "mms.properties").write_text(properties.render(written), encoding="latin-1")
-        self._address = properties.parse_address(properties.overridden(written, self._environ)["inference_address"])
+        in_force = self._in_force = properties.overridden(written, self._environ)
+        self._address = properties.parse_address(in_force["inference_address"])
+        self._workers = properties.number(in_force, "default_workers_per_model") or 1
         preflight.check_address(self._address)
         preflight.raise_open_file_limit()
         for warning in warnings_for(self._environ):
@@ -131,6 +134,9 @@ class _Server:
         argv += [f"--supervisor-fd={theirs.fileno()}", f"--directory={self._directory}", f"--handler={self._handler}"]
         # Where a relative handler may be.
         argv += [f"--look-in={Path.cwd()}"]
+        for name in ("max_request_size", "max_response_size"):
+            argv += [f"--{name.replace('_', '-')}={properties.number(self._in_force, name)}"]
+        argv += ["--decode-input"] if self._in_force["decode_input_request"].lower() == "true" else []
         argv += [] if self._settings.multi_model else [f"--look-in={self._settings.model_dir}"]
         self._zygote = ChildProcess("The zygote", argv, self._worker_environ(), pass_fds=[theirs.fileno()])
         theirs.close()
@@ -167,7 +173,8 @@ class _Server:
     def _worker_environ(self) -> dict[str, str]:
         """What handlers see. Numeric libraries read their number of threads once, when they are imported."""
         threads = str(max(1, machine.cpu_count() // self._workers))
-        return {"OMP_NUM_THREADS": threads, **self._environ}
+        environ = properties.without_blacklisted(self._environ, self._in_force)
+        return {"OMP_NUM_THREADS": threads, **environ}
 
     def _wait(self, ready: Callable[[], bool], limit_seconds: float, what: str) -> bool:
         """Wait for a process: has one ended? are we to stop? is it ready? is it late?"""
@@ -197,9 +204,16 @@ class _Server:
         for child in children:
             if child.poll() is not None:
                 self._read_last_words()
-                raise self._zygote_failure or ProcessEndedError(f"{child.describe_end()}.", child.exit_code)
+                raise self._zygote_failure or self._ended(child)
         if self._zygote_failure is not None:
             raise self._zygote_failure
+
+    def _ended(self, child: ChildProcess) -> ProcessEndedError:
+        """An error that says how a process ended. Its own status would be taken for one of this library's."""
+        sentence = child.describe_end()
+        if child is self._front_end and child.poll() == command.OUT_OF_MEMORY_STATUS:
+            sentence += ": its heap is used up; SAGEMAKER_MODEL_SERVER_VMARGS='-Xmx...' makes it larger"
+        return ProcessEndedError(f"{sentence}.", child.exit_code if child.exit_code > 128 else 1)
 
     def _zygote_says(self) -> None:
         """Take in one message of the zygote's: an event, and the ends of pipes that a new worker prints to."""
@@ -236,8 +250,8 @@ class _Server:
         assert self._front_end is not None
         number = self._loop.stop_requests.popleft()
         limit = self._settings.model_server_drain_seconds
-        logger.info("stopping (signal %d): requests in flight have %d seconds", number, limit)
         self._front_end.command("drain")
+        logger.info("stopping (signal %d): requests in flight have %d seconds", number, limit)
         deadline = time.monotonic() + limit
         while self._front_end.poll() is None:
             if self._loop.stop_requests:
@@ -246,7 +260,11 @@ class _Server:
             if time.monotonic() >= deadline:
                 logger.warning("requests are still in flight after %d seconds; they are dropped", limit)
                 return
+            if self._zygote is not None and self._zygote.poll() is not None:
+                raise self._ended(self._zygote)  # nobody is left to answer what is in flight
             self._loop.turn(min(0.05, max(0.0, deadline - time.monotonic())))
+        if self._front_end.poll() != 0:
+            raise self._ended(self._front_end)
         logger.info("stopped: nothing is in flight")
 
     def _end(self) -> None:
@@ -257,11 +275,11 @@ class _Server:
             self._channel.close()
         if self._zygote is not None:
             deadline = time.monotonic() + _END_SECONDS
-            while self._zygote.poll() is None and time.monotonic() < deadline:
+            while self._zygote.poll() is None and time.monotonic() < deadline - _LAST_LINES_SECONDS:
                 self._loop.turn(0.02)
             self._zygote.end()
             _end_groups(self._worker_groups)
-            self._relay.close(_END_SECONDS)
+            self._relay.close(max(_LAST_LINES_SECONDS, deadline - time.monotonic()))
         reap_strangers([])
 
 

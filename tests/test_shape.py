@@ -18,7 +18,7 @@ PACKAGE = "sagemaker_inference_lite"
 SOURCE = Path(sagemaker_inference_lite.__file__).parent
 
 # Each room with what it may import beside itself. A room is a module or a folder right below the package.
-BASE = {"__init__", "errors", "settings", "machine", "memory", "error_body", "python_file"}
+BASE = {"__init__", "errors", "settings", "machine", "memory", "error_body", "python_file", "exit_status"}
 LAUNCH = {"supervision", "mms", "preflight"}
 REQUEST = {"default_handler_service", "user_module", "codecs", "content_types", "context"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "machine": set(),
     "memory": set(),
+    "exit_status": set(),
     "python_file": set(),
     "error_body": {"errors", "memory"},
     "settings": {"errors"},

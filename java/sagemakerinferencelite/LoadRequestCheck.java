@@ -32,7 +32,6 @@ final class LoadRequestCheck extends ChannelInboundHandlerAdapter {
 
     static final LoadRequestCheck INSTANCE = new LoadRequestCheck();
 
-    private static final Pattern LOAD_URI = Pattern.compile("/models/*(?:[?#].*)?");
     private static final Pattern BAD_IN_NAME = Pattern.compile("[/\\\\?#%\\p{Cntrl}]");
     private static final int MAX_NAME_LENGTH = 256;
 
@@ -56,8 +55,11 @@ final class LoadRequestCheck extends ChannelInboundHandlerAdapter {
     }
 
     private static boolean isLoad(FullHttpRequest request) {
+        // The path is taken apart as MMS does it (HttpRequestHandler.java).
+        String[] segments = new QueryStringDecoder(request.uri()).path().split("/");
         return HttpMethod.POST.equals(request.method())
-                && LOAD_URI.matcher(request.uri()).matches();
+                && segments.length == 2
+                && segments[1].equals("models");
     }
 
     /**

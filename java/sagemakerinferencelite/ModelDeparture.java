@@ -69,18 +69,37 @@ final class ModelDeparture extends ChannelDuplexHandler {
         answered(); // nothing, unless a client did not wait for its last answer
         ctx.channel().attr(LOADING).set(null);
         // The path is taken apart as MMS does it (HttpRequestHandler.java).
-        String[] segments = new QueryStringDecoder(request.uri()).path().split("/");
-        if (segments.length == 4 && segments[1].equals("models")) {
-            invoke(segments[2], request);
+        QueryStringDecoder decoder = new QueryStringDecoder(request.uri());
+        String[] segments = decoder.path().split("/");
+        String model = invokedModel(decoder, segments);
+        if (model != null) {
+            invoke(model, request);
         } else if (segments.length == 3
                 && segments[1].equals("models")
                 && HttpMethod.DELETE.equals(request.method())) {
             unloaded = segments[2];
             traffic.modelLeaves(unloaded);
-            passOnWhenIdle(request, System.nanoTime());
+            passOnWhenIdle(segments[2], request, System.nanoTime());
         } else {
             ctx.fireChannelRead(request);
         }
+    }
+
+    /** The model that a request is for, in any of MMS's four ways (InferenceRequestHandler.java). */
+    private static String invokedModel(QueryStringDecoder decoder, String[] segments) {
+        if (segments.length < 2) {
+            return null;
+        }
+        if (segments[1].equals("invocations")) {
+            return NettyUtils.getParameter(decoder, "model_name", null);
+        }
+        if (segments[1].equals("predictions")) {
+            return segments.length > 2 ? segments[2] : null;
+        }
+        if (segments[1].equals("models")) {
+            return segments.length == 4 ? segments[2] : null;
+        }
+        return segments.length == 3 && segments[2].equals("predict") ? segments[1] : null;
     }
 
     private void invoke(String model, FullHttpRequest request) {
@@ -94,13 +113,26 @@ final class ModelDeparture extends ChannelDuplexHandler {
         }
     }
 
-    private void passOnWhenIdle(FullHttpRequest request, long begunNs) {
-        if (traffic.asked(unloaded) == 0 || System.nanoTime() - begunNs > limitNs) {
-            context.fireChannelRead(request);
+    /** Passes a DELETE on, though its client may have gone: the model is to be unloaded all the same. */
+    private void passOnWhenIdle(String model, FullHttpRequest request, long begunNs) {
+        if (traffic.asked(model) == 0 || System.nanoTime() - begunNs > limitNs) {
+            if (context.channel().isActive()) {
+                context.fireChannelRead(request);
+            } else {
+                ReferenceCountUtil.release(request);
+                ModelManager manager = ModelManager.getInstance();
+                manager.submitTask(
+                        () -> {
+                            manager.unregisterModel(model);
+                            traffic.modelLeft(model);
+                        });
+            }
         } else {
             context.executor()
                     .schedule(
-                            () -> passOnWhenIdle(request, begunNs), POLL_MS, TimeUnit.MILLISECONDS);
+                            () -> passOnWhenIdle(model, request, begunNs),
+                            POLL_MS,
+                            TimeUnit.MILLISECONDS);
         }
     }
 
@@ -123,7 +155,10 @@ final class ModelDeparture extends ChannelDuplexHandler {
 
     @Override
     public void channelInactive(ChannelHandlerContext ctx) {
-        answered();
+        if (invoked != null) {
+            traffic.answered(invoked);
+            invoked = null;
+        }
         ctx.fireChannelInactive();
     }
 
@@ -141,12 +176,14 @@ final class ModelDeparture extends ChannelDuplexHandler {
     /** The model that is gone with this answer, if any. */
     private String goneWith(Channel channel, int status) {
         if (unloaded != null) {
-            // MMS forgets a model before it does anything that can fail.
-            boolean known = ModelManager.getInstance().getModels().containsKey(unloaded);
-            return known ? null : unloaded;
+            return isKnown(unloaded) ? null : unloaded;
         }
         // A load that failed is unregistered; below 500 the request was refused and changed nothing.
         return status >= 500 ? channel.attr(LOADING).getAndSet(null) : null;
+    }
+
+    private static boolean isKnown(String model) {
+        return ModelManager.getInstance().getModels().containsKey(model);
     }
 
     private void answerFor(String gone) {
@@ -155,7 +192,11 @@ final class ModelDeparture extends ChannelDuplexHandler {
             context.executor()
                     .schedule(
                             () -> {
-                                if (requests == waiting && gone.equals(invoked)) {
+                                // MMS forgets a model before anything of its unloading can fail,
+                                // and a failed load may have been of a name that is in use.
+                                if (requests == waiting
+                                        && gone.equals(invoked)
+                                        && !isKnown(gone)) {
                                     refuse("The model was unloaded before it answered: " + gone);
                                 }
                             },

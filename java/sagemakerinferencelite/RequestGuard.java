@@ -62,6 +62,8 @@ final class RequestGuard extends ChannelDuplexHandler implements ChannelFutureLi
     private HttpRequest head;
     /** Bytes of its body so far. */
     private long received;
+    /** Room for bodies that this connection has set aside. */
+    private long reserved;
     /** The request being read is refused; nothing is passed on any more. */
     private boolean refused;
     /** The connection ends with the response that leaves nothing unanswered. */
@@ -82,8 +84,8 @@ final class RequestGuard extends ChannelDuplexHandler implements ChannelFutureLi
         if (msg instanceof HttpContent) {
             received += ((HttpContent) msg).content().readableBytes();
             // Nothing is unanswered if the aggregator has already refused it (Expect: 417).
-            if (!refused && received > maxBody && unanswered > 0) {
-                refuseGrownBody(ctx);
+            if (!refused && unanswered > 0) {
+                checkBody(ctx);
             }
         }
         if (refused) {
@@ -116,6 +118,9 @@ final class RequestGuard extends ChannelDuplexHandler implements ChannelFutureLi
             if (length > maxBody) {
                 withdraw();
                 refuseBody(ctx, length + " bytes");
+            } else if (!reserve(length)) {
+                withdraw();
+                refuseForWantOfRoom(ctx);
             }
         }
         if (refused && HttpUtil.is100ContinueExpected(head)) {
@@ -128,11 +133,40 @@ final class RequestGuard extends ChannelDuplexHandler implements ChannelFutureLi
     }
 
     /** Refuses a chunked body that turns out too large, which MMS answers with an empty 413. */
-    private void refuseGrownBody(ChannelHandlerContext ctx) {
-        withdraw();
-        refuseBody(ctx, "more than " + maxBody + " bytes");
+    private void checkBody(ChannelHandlerContext ctx) {
+        if (received > maxBody) {
+            withdraw();
+            refuseBody(ctx, "more than " + maxBody + " bytes");
+        } else if (received > reserved && !reserve(received - reserved)) {
+            withdraw();
+            refuseForWantOfRoom(ctx);
+        } else {
+            return;
+        }
         // It holds the beginning of the body; removed, it lets go of it now rather than at the end.
         ctx.pipeline().remove(HttpObjectAggregator.class);
+    }
+
+    private void refuseForWantOfRoom(ChannelHandlerContext ctx) {
+        refuse(
+                ctx,
+                HttpResponseStatus.SERVICE_UNAVAILABLE,
+                "ServiceUnavailableException",
+                "The server has no room for this body beside those of the requests it has taken"
+                        + " (-Xmx in SAGEMAKER_MODEL_SERVER_VMARGS).");
+    }
+
+    private boolean reserve(long bytes) {
+        if (!traffic.reserve(bytes)) {
+            return false;
+        }
+        reserved += bytes;
+        return true;
+    }
+
+    private void freeReserved() {
+        traffic.free(reserved);
+        reserved = 0;
     }
 
     private void refuseBody(ChannelHandlerContext ctx, String size) {
@@ -150,6 +184,9 @@ final class RequestGuard extends ChannelDuplexHandler implements ChannelFutureLi
     private void withdraw() {
         unanswered--;
         traffic.end(1);
+        if (unanswered == 0) {
+            freeReserved();
+        }
     }
 
     private void refuse(
@@ -192,6 +229,9 @@ final class RequestGuard extends ChannelDuplexHandler implements ChannelFutureLi
         if (unanswered > 0 && msg instanceof HttpResponse && isFinal((HttpResponse) msg)) {
             unanswered--;
             promise.addListener(this);
+            if (unanswered == 0) {
+                freeReserved();
+            }
             if (unanswered == 0 && (closing || traffic.isDraining())) {
                 HttpResponse response = (HttpResponse) msg;
                 response.headers().set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE);
@@ -215,6 +255,7 @@ final class RequestGuard extends ChannelDuplexHandler implements ChannelFutureLi
     public void channelInactive(ChannelHandlerContext ctx) {
         traffic.end(unanswered);
         unanswered = 0;
+        freeReserved();
         if (refused) {
             traffic.refusalEnded();
         }

@@ -10,6 +10,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * What all connections together have in flight, and the end of it.
@@ -25,6 +26,9 @@ final class Traffic {
     private static final long LAST_WORDS_MS = 50;
     private static final long MAX_REFUSING_MS = 1000;
 
+    private static final long BODY_BUDGET = Runtime.getRuntime().maxMemory() / 2;
+
+    private final AtomicLong bodyBytes = new AtomicLong();
     private final AtomicInteger admitted = new AtomicInteger();
     private final AtomicInteger refused = new AtomicInteger();
     private final ChannelGroup listeners = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
@@ -40,6 +44,25 @@ final class Traffic {
 
     void addConnection(Channel connection) {
         connections.add(connection);
+    }
+
+    /**
+     * Sets room for so many bytes of request bodies aside, unless there is none. Needs a {@link
+     * #free}.
+     *
+     * <p>MMS holds each body on the heap from its arrival to its answer, and copies it on its way to
+     * the worker. A heap that is used up ends the process, and with it the container.
+     */
+    boolean reserve(long bytes) {
+        if (bodyBytes.addAndGet(bytes) <= BODY_BUDGET) {
+            return true;
+        }
+        bodyBytes.addAndGet(-bytes);
+        return false;
+    }
+
+    void free(long bytes) {
+        bodyBytes.addAndGet(-bytes);
     }
 
     /** Counts a request to a model in, unless the model leaves. Needs one {@link #answered}. */

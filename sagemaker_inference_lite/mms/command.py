@@ -16,6 +16,9 @@ from sagemaker_inference_lite.errors import ModelServerNotFoundError
 from sagemaker_inference_lite.mms.java import Java
 from sagemaker_inference_lite.settings import Settings
 
+# What Java ends with for -XX:+ExitOnOutOfMemoryError.
+OUT_OF_MEMORY_STATUS = 3
+
 MAIN_CLASS = "sagemakerinferencelite.FrontEnd"
 
 _HERE = Path(__file__).resolve().parent

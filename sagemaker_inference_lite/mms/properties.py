@@ -77,6 +77,32 @@ def overridden(properties: Mapping[str, str], environ: Mapping[str, str]) -> dic
     return {**properties, **overrides}
 
 
+def number(properties: Mapping[str, str], key: str) -> int:
+    """A property that is a whole number.
+
+    Raises:
+        PreflightError: it is none; then it comes from the environment.
+    """
+    try:
+        return int(properties[key])
+    except ValueError:
+        name = "MMS_" + key.upper()
+        raise PreflightError(f"{name}={properties[key]!r}: expected a whole number.") from None
+
+
+def without_blacklisted(environ: Mapping[str, str], properties: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the variables that blacklist_env_vars, a regular expression, keeps from handlers.
+
+    Raises:
+        PreflightError: it is no regular expression.
+    """
+    pattern = properties.get("blacklist_env_vars", "")
+    try:
+        return {name: value for name, value in environ.items() if not re.fullmatch(pattern, name)}
+    except re.error as error:
+        raise PreflightError(f"MMS_BLACKLIST_ENV_VARS={pattern!r}: not a regular expression: {error}.") from None
+
+
 def render(properties: Mapping[str, str]) -> str:
     """The text of a properties file, in the escapes of java.util.Properties.load()."""
     return "".join(f"{_escape(key)}={_escape(value)}\n" for key, value in sorted(properties.items()))

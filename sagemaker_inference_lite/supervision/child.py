@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO
 
+from sagemaker_inference_lite import exit_status
 from sagemaker_inference_lite.errors import LaunchError
-from sagemaker_inference_lite.supervision import exit_status
 
 
 class ChildProcess:

@@ -51,6 +51,7 @@ class OutputRelay:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._wakeup_receiver, self._wakeup_sender = socket.socketpair()
+        self._wakeup_sender.setblocking(False)
         self._added: dict[int, tuple[LinePrefixer, int]] = {}
         self._closing = False
         self._lock = threading.Lock()
@@ -66,19 +67,22 @@ class OutputRelay:
         os.set_blocking(source, False)
         with self._lock:
             self._added[source] = (LinePrefixer(prefix), destination)
-        self._wakeup_sender.send(b"+")
+        self._wake()
 
     def close(self, timeout_seconds: float) -> None:
         """Copy what the pipes hold at this moment, then end. Waits so long at the most."""
         self._closing = True
-        with suppress(OSError):  # closed before
-            self._wakeup_sender.send(b"-")
+        self._wake()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
         if not self._thread.is_alive():
             self._selector.close()
             self._wakeup_receiver.close()
             self._wakeup_sender.close()
+
+    def _wake(self) -> None:
+        with suppress(OSError):  # it has been woken often enough, or is closed
+            self._wakeup_sender.send(b".")
 
     def _run(self) -> None:
         while not self._closing:

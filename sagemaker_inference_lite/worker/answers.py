@@ -79,13 +79,14 @@ def refusal(request_ids: Sequence[str], status: int, body: bytes) -> bytes:
 
 def _headers(request: wire.Request) -> Headers:
     # MMS shows handlers the content type of each input among the headers, under the input's name.
-    headers = Headers((parameter.name, {"content-type": parameter.content_type}) for parameter in request.parameters)
-    headers.update(request.headers)
-    return headers
+    # Those of query parameters, which have none, would pose as headers.
+    inputs = {each.name: {"content-type": each.content_type} for each in request.parameters if each.content_type}
+    return Headers({**inputs, **request.headers})
 
 
 def _raw_body(request: wire.Request) -> Any:
-    return next((parameter.value for parameter in request.parameters if parameter.name == "body"), None)
+    # The last, as in _inputs(): a query parameter of that name comes before it.
+    return next((each.value for each in reversed(request.parameters) if each.name == "body"), None)
 
 
 def _inputs(request: wire.Request, decode: bool) -> dict[str, Any]:

@@ -40,7 +40,6 @@ class Model:
         self.stub_pid = announcement.pid
         self.listener = _listen(announcement.address)
         self.slots: list[Slot] = []
-        self.failed_tries = 0
 
     def unlink_address(self) -> None:
         """Remove the listener's file, which MMS leaves behind when it unloads a model (WorkerLifeCycle.java, exit)."""
@@ -60,6 +59,8 @@ class Slot:
         loaded: This worker has.
         answered_load: MMS has its answer to LOAD, from this worker or from one before it.
         load_deadline: When the worker must have loaded, on time.monotonic()'s clock.
+        last_word: What the worker said last.
+        failed_tries: How often in a row the model could not be loaded.
         killed_because: Why the zygote has ended the worker.
         awaits_507: LOAD is about to be answered with 507.
         closed: The connection is given up; a worker may still be about to end.
@@ -76,11 +77,16 @@ class Slot:
         self.answered_load = False
         self.load_deadline = float("inf")
         self.killed_because: worker.Refusal | None = None
+        self.last_word = b""
+        self.failed_tries = 0
         self.awaits_507 = False
         self.closed = False
 
     def release(self) -> None:
         """Close what the slot holds, once no worker uses it."""
+        # A worker that was forked in between may hold a copy, and MMS must see the end all the same.
+        with suppress(OSError):
+            self.connection.sock.shutdown(socket.SHUT_RDWR)
         self.connection.sock.close()
         self.page.close()
 

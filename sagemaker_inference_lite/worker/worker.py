@@ -23,12 +23,14 @@ from sagemaker_inference_lite.worker.slot_page import SlotPage
 
 logger = logging.getLogger(__name__)
 
-# How a worker ends, to the zygote. Above the statuses that shells and handlers commonly use.
-EXIT_CLOSED = 0  # the front end closed the connection
-EXIT_LOAD_FAILED = 70
-EXIT_LOAD_MEMORY = 71
-EXIT_WIRE = 72  # the front end sent what is no message
-EXIT_REFUSED = 73  # one request was refused because the model is not there; try to load it again
+# What a worker says to the zygote: that it has loaded its model, and last of all why it ends. It is said on a
+# connection of its own, because any exit status may be a handler's.
+LOADED = b"L"
+CLOSED = b"C"  # the front end closed the connection
+LOAD_FAILED = b"F"
+LOAD_MEMORY = b"M"
+NO_MESSAGE = b"W"  # the front end sent what is no message
+REFUSED = b"R"  # one request was refused because the model is not there; try to load it again
 
 
 class Refusal(NamedTuple):
@@ -60,23 +62,23 @@ class Job(NamedTuple):
     refusal: Refusal | None = None
 
 
-def run(job: Job) -> int:
-    """Do the job until the front end closes the connection; returns the process's exit status."""
+def run(job: Job) -> bytes:
+    """Do the job until the front end closes the connection; returns the worker's last word."""
     try:
         if job.refusal is not None:
             return _refuse_one(job, job.refusal)
         return _serve(job)
     except WireError as error:
         logger.error("the connection to the front end is given up: %s", error)
-        return EXIT_WIRE
+        return NO_MESSAGE
     except OSError as error:
         # The front end went away between a request and its answer.
         logger.warning("the front end closed the connection before its answer was sent: %s", error)
         job.page.enter(slot_page.CLOSED)
-        return EXIT_CLOSED
+        return CLOSED
 
 
-def _serve(job: Job) -> int:
+def _serve(job: Job) -> bytes:
     context = Context(
         job.load.model_name,
         job.load.model_path,
@@ -90,7 +92,7 @@ def _serve(job: Job) -> int:
         logger.error(
             "model %s could not be loaded: %s: %s", context.model_name, type(error).__name__, error, exc_info=error
         )
-        return EXIT_LOAD_MEMORY if is_memory_error(error) else EXIT_LOAD_FAILED
+        return LOAD_MEMORY if is_memory_error(error) else LOAD_FAILED
     logger.info(
         "model %s loaded in %.0f ms (pid %d)", context.model_name, 1000 * (time.monotonic() - begun), os.getpid()
     )
@@ -112,13 +114,13 @@ def _load(job: Job, context: Context) -> Handle:
     return start_handler(entry_point, context)
 
 
-def _answer_requests(job: Job, handle: Handle, context: Context) -> int:
+def _answer_requests(job: Job, handle: Handle, context: Context) -> bytes:
     connection, page, options = job.connection, job.page, job.options
     send = connection.sock.sendall
     while True:
         requests = _receive(connection, page)
         if requests is None:
-            return EXIT_CLOSED
+            return CLOSED
         page.begin([request.request_id for request in requests])
         frame = answers.answer(handle, context, requests, options)
         page.enter(slot_page.ANSWERING)
@@ -136,15 +138,15 @@ def _receive(connection: Connection, page: SlotPage) -> list[wire.Request] | Non
     return message
 
 
-def _refuse_one(job: Job, refusal: Refusal) -> int:
+def _refuse_one(job: Job, refusal: Refusal) -> bytes:
     job.page.enter(slot_page.IDLE)
     requests = _receive(job.connection, job.page)
     if requests is None:
-        return EXIT_CLOSED
+        return CLOSED
     ids = [request.request_id for request in requests]
     job.page.begin(ids)
     frame = answers.refusal(ids, refusal.status, error_body("ModelNotLoaded", refusal.message))
     job.page.enter(slot_page.ANSWERING)
     job.connection.sock.sendall(frame)
     job.page.enter(slot_page.IDLE)
-    return EXIT_REFUSED
+    return REFUSED

@@ -32,6 +32,7 @@ from typing import Any, Callable
 
 from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import HandlerError, WireError
+from sagemaker_inference_lite.exit_status import signal_name
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.settings import Settings
 from sagemaker_inference_lite.worker import answers, slot_page, worker
@@ -61,7 +62,8 @@ _GRACE_SECONDS = 2.0
 _STOP_SECONDS = 1.0
 _FILES_SECONDS = 1.0
 
-_LOADED = b"L"
+# An event must reach the supervisor in one piece.
+_LONGEST_MESSAGE = 10_000
 
 # A worker's lines get the model's name before them where the supervisor passes them on.
 LOG_FORMAT = "%(asctime)s [%(levelname)s] %(name)s - %(message)s"
@@ -70,7 +72,14 @@ LOG_FORMAT = "%(asctime)s [%(levelname)s] %(name)s - %(message)s"
 class Zygote:
     """Models come and go, workers are forked and end. One thread, because a fork takes only that which calls it."""
 
-    def __init__(self, settings: Settings, directory: Path, supervisor: socket.socket) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        directory: Path,
+        supervisor: socket.socket,
+        options: AnswerOptions,
+        max_request_bytes: int,
+    ) -> None:
         self._settings = settings
         self._directory = directory
         self._supervisor = supervisor
@@ -80,14 +89,13 @@ class Zygote:
         self._stopping = False
         self._handler = ""
         self._entry_point: Any = None
-        self._options = AnswerOptions(settings.max_payload_bytes, settings.expose_tracebacks)
-        self._max_message = settings.max_payload_bytes + wire.HEADROOM_BYTES
+        self._options = options
+        self._max_message = max_request_bytes + wire.HEADROOM_BYTES
 
     # -- start --
 
-    def prepare(self, handler: str, directories: list[Path], decode_input: bool) -> None:
+    def prepare(self, handler: str, directories: list[Path]) -> None:
         """Import what workers will need; raises HandlerError where that fails."""
-        self._options = self._options._replace(decode_input=decode_input)
         for module in self._settings.model_server_preload:
             _preload(module)
         self._entry_point = import_handler(handler, directories)
@@ -123,11 +131,12 @@ class Zygote:
 
     def tell_failure(self, message: str) -> None:
         """Tell the supervisor why this process ends."""
-        self._tell({"event": "handler failed", "message": message})
+        self._tell({"event": "handler failed", "message": message[:_LONGEST_MESSAGE]})
 
     def _supervisor_gone(self) -> None:
         with suppress(OSError):
             self._supervisor.recv(1)
+        self._loop.unwatch(self._supervisor)
         self._stopping = True  # it never says anything: it has ended
 
     # -- models --
@@ -244,7 +253,9 @@ class Zygote:
         slot.loaded = False
         slot.killed_because = None
         slot.load_deadline = float("inf") if refusal else time.monotonic() + self._settings.startup_timeout
+        slot.last_word = b""
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)
         with ExitStack() as stack, theirs:
             out_read, out_write = _pipe(stack)
             err_read, err_write = _pipe(stack)
@@ -260,7 +271,7 @@ class Zygote:
         slot.pid = pid
         slot.events = ours
         self._workers[pid] = slot
-        self._loop.watch(ours, lambda: self._worker_says(slot))
+        self._loop.watch(ours, lambda: self._hear(slot))
 
     def _child(
         self,
@@ -283,14 +294,15 @@ class Zygote:
                 load=slot.load,
                 connection=slot.connection,
                 page=slot.page,
-                on_loaded=lambda: events.sendall(_LOADED),
+                on_loaded=lambda: events.sendall(worker.LOADED),
                 default_handler=self._handler,
                 default_entry_point=self._entry_point,
                 options=self._options,
                 refusal=refusal,
             )
-            status = worker.run(job)
+            events.sendall(worker.run(job))
             _finish()
+            status = 0
         except BaseException:
             logger.exception("the worker of model %s failed", slot.model.name)
         finally:
@@ -303,18 +315,23 @@ class Zygote:
             if slot is not own:
                 slot.connection.sock.close()
 
-    def _worker_says(self, slot: Slot) -> None:
+    def _hear(self, slot: Slot) -> None:
+        """Take in what the worker has said."""
         assert slot.events is not None
-        said = slot.events.recv(16)
+        try:
+            said = slot.events.recv(16)
+        except OSError:  # nothing
+            return
         if not said:
             self._loop.unwatch(slot.events)  # its end follows as SIGCHLD
-        elif not slot.loaded:
+        if worker.LOADED in said and not slot.closed:
             self._loaded(slot)
+        slot.last_word = said[-1:] or slot.last_word
 
     def _loaded(self, slot: Slot) -> None:
         slot.loaded = True
         slot.load_deadline = float("inf")
-        slot.model.failed_tries = 0
+        slot.failed_tries = 0
         self._note_ready()
         if not slot.answered_load:
             self._answer_load(slot, wire.encode_loaded(slot.pid or 0))
@@ -384,9 +401,8 @@ class Zygote:
                 self._worker_ended(slot, pid, os.waitstatus_to_exitcode(status))
 
     def _worker_ended(self, slot: Slot, pid: int, code: int) -> None:
+        self._hear(slot)  # its end may be seen before its last words
         reading = slot.page.read()
-        if reading.state != slot_page.STARTING and not slot.answered_load and not slot.closed:
-            self._loaded(slot)  # it said so as well, but its end was seen first
         slot.pid = None
         slot.loaded = False
         slot.load_deadline = float("inf")
@@ -396,9 +412,9 @@ class Zygote:
             slot.release()
             return
         self._note_ready()
-        if reading.state == slot_page.CLOSED or code == worker.EXIT_WIRE:
+        if slot.last_word in (worker.CLOSED, worker.NO_MESSAGE):
             self._close(slot)
-        elif code == worker.EXIT_REFUSED:
+        elif slot.last_word == worker.REFUSED:
             self._fork(slot)
         elif reading.state == slot_page.STARTING:
             self._died_loading(slot, pid, code)
@@ -419,13 +435,14 @@ class Zygote:
             self._fork(slot)
 
     def _died_loading(self, slot: Slot, pid: int, code: int) -> None:
-        reason = slot.killed_because or _reason_of(code, "while it loaded the model")
-        if not slot.killed_because and code not in (worker.EXIT_LOAD_FAILED, worker.EXIT_LOAD_MEMORY):
+        reason = slot.killed_because or _LOAD_REASONS.get(slot.last_word)
+        if reason is None:
+            reason = _reason_of(code, "while it loaded the model")
             logger.error("worker %d of model %s ended: %s", pid, slot.model.name, reason.message)
         self._could_not_load(slot, reason)
 
     def _could_not_load(self, slot: Slot, reason: worker.Refusal) -> None:
-        slot.model.failed_tries += 1
+        slot.failed_tries += 1
         if not self._settings.multi_model:
             self._try_again_or_give_up(slot, reason)
         elif slot.answered_load:
@@ -438,7 +455,7 @@ class Zygote:
             self._close(slot)
 
     def _try_again_or_give_up(self, slot: Slot, reason: worker.Refusal) -> None:
-        tries = slot.model.failed_tries
+        tries = slot.failed_tries
         if tries >= SINGLE_MODEL_TRIES:
             message = f"The model could not be loaded in {tries} tries. {reason.message}"
             self._tell({"event": "model failed", "message": message})
@@ -490,19 +507,21 @@ class Zygote:
             self._workers.pop(pid, None)
 
 
+_LOAD_REASONS = {
+    worker.LOAD_FAILED: worker.Refusal(500, "The log has the cause."),
+    worker.LOAD_MEMORY: worker.Refusal(507, "The worker ran out of memory while it loaded the model."),
+}
+
+
 def _reason_of(code: int, when: str) -> worker.Refusal:
     """The status that a worker's end means for its caller, and a sentence about it."""
-    if code == worker.EXIT_LOAD_MEMORY:
-        return worker.Refusal(507, f"The worker ran out of memory {when}.")
-    if code == worker.EXIT_LOAD_FAILED:
-        return worker.Refusal(500, "The log has the cause.")
     if code == -signal.SIGKILL:
         # Nobody here sent it: then it was the kernel, and the kernel does it for want of memory.
         return worker.Refusal(
             507, f"The worker was killed (SIGKILL) {when}: most likely the container ran out of memory."
         )
     if code < 0:
-        return worker.Refusal(500, f"The worker was ended by {signal.Signals(-code).name} {when}.")
+        return worker.Refusal(500, f"The worker was ended by {signal_name(-code)} {when}.")
     return worker.Refusal(500, f"The worker exited with status {code} {when}.")
 
 
@@ -579,15 +598,19 @@ def main() -> int:
     parser.add_argument("--supervisor-fd", type=int, required=True)
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--handler", required=True)
+    parser.add_argument("--max-request-size", type=int, required=True)
+    parser.add_argument("--max-response-size", type=int, required=True)
+    parser.add_argument("--decode-input", action="store_true")
     parser.add_argument("--look-in", type=Path, action="append", default=[])
     arguments = parser.parse_args()
     settings = Settings.from_environ(os.environ)
     logging.basicConfig(stream=sys.stdout, level=settings.container_log_level, format=LOG_FORMAT)
     supervisor = socket.socket(fileno=arguments.supervisor_fd)
-    zygote = Zygote(settings, arguments.directory, supervisor)
+    options = AnswerOptions(arguments.max_response_size, settings.expose_tracebacks, arguments.decode_input)
+    zygote = Zygote(settings, arguments.directory, supervisor, options, arguments.max_request_size)
     stop_watching = _end_with(supervisor, arguments.directory)
     try:
-        zygote.prepare(arguments.handler, arguments.look_in, os.environ.get("MMS_DECODE_INPUT_REQUEST") == "true")
+        zygote.prepare(arguments.handler, arguments.look_in)
     except HandlerError as error:
         logger.error("%s", error, exc_info=error.__cause__)
         zygote.tell_failure(str(error))

@@ -54,6 +54,10 @@ def do_die(argument, context):
     os.kill(os.getpid(), getattr(signal, argument))
 
 
+def do_signal(argument, context):
+    os.kill(os.getpid(), int(argument))
+
+
 def do_vanish(argument, context):
     os._exit(int(argument))
 

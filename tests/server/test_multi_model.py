@@ -61,6 +61,24 @@ def test_a_load_request_that_cannot_be_read_is_400(multi: Server, body: str) -> 
     assert answer.json()["message"]
 
 
+def test_names_are_checked_however_the_path_is_written(multi: Server) -> None:
+    """A path in escapes is the same path: names that no other request could use are refused there too."""
+    answer = requests.post(multi.url + "/%6Dodels", json={"model_name": "a/b", "url": str(multi.base_dir)})
+    assert answer.status_code == 400
+
+
+def test_a_client_that_gives_up_a_delete_does_not_stop_it(multi: Server, model: str) -> None:
+    """DELETE waits for a request; its client goes away; the model is unloaded all the same."""
+    multi.load(model)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(multi.invoke, "sleep 1.5", model)
+        time.sleep(0.3)
+        with pytest.raises(requests.Timeout):
+            requests.delete(f"{multi.url}/models/{model}", timeout=0.3)
+        assert slow.result().text == "slept"
+    assert eventually(lambda: model not in multi.listed())
+
+
 def test_models_are_not_downloaded(multi: Server, model: str) -> None:
     """An http url is refused: whoever reaches the port could otherwise run code of theirs."""
     answer = requests.post(multi.url + "/models", json={"model_name": model, "url": multi.url + "/ping"})
@@ -69,6 +87,9 @@ def test_models_are_not_downloaded(multi: Server, model: str) -> None:
 
 
 LOAD_FAILURES = {
+    "vanish 73": (500, "exited with status 73 while it loaded the model"),
+    "vanish 71": (500, "exited with status 71 while it loaded the model"),
+    "signal 40": (500, "ended by signal 40 while it loaded the model"),
     "raise": (500, "ValueError: the secret of the traceback"),
     "memory": (507, "MemoryError: no room for the model"),
     "exit 3": (500, "SystemExit: 3"),

@@ -134,6 +134,26 @@ def test_a_large_body_passes(single: Server) -> None:
     assert single.invoke(b"size".ljust(25 << 20, b"\0")).text == str(25 << 20)
 
 
+def test_bodies_that_do_not_fit_into_java_are_refused(start_single: Callable[..., Server]) -> None:
+    """More large bodies at once than the heap has room for: 503 for those, answers for the others, and it lives on."""
+    server = start_single(SAGEMAKER_MODEL_SERVER_VMARGS="-Xmx128m", SAGEMAKER_MODEL_SERVER_WORKERS="1").ready()
+    body = b"sleep 0.2".ljust(20 << 20, b"\0")
+    for data in (lambda: body, lambda: iter([body])):
+        with ThreadPoolExecutor(12) as pool:
+            answers = [pool.submit(server.invoke, data()) for _ in range(12)]
+            statuses = [answer.result().status_code for answer in answers]
+        assert set(statuses) == {200, 503}
+        assert server.invoke("echo on").text == "on"
+    assert server.stop() == 0
+
+
+def test_a_worker_may_end_in_any_way(single: Server) -> None:
+    """Signals without a name and exit statuses of all kinds are ends like any other: one request's."""
+    for command in ("signal 40", "vanish 70", "vanish 71", "vanish 72", "vanish 73"):
+        assert single.invoke(command).status_code == 500
+    assert [single.invoke("echo on").text for _ in range(4)] == ["on"] * 4
+
+
 def test_ping_says_503_until_the_model_is_loaded(start_single: Callable[..., Server]) -> None:
     """While the model loads /ping is 503, then 200: the platform sends no request to a model that is not there."""
     server = start_single("sleep 2", SAGEMAKER_MODEL_SERVER_WORKERS="1")

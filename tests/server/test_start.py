@@ -111,6 +111,23 @@ def test_java_options_that_it_refuses_end_the_start(start: Start) -> None:
     check_refused(server, 1, "Unrecognized VM option 'NoSuchOption'", "The front end (Java) exited with status 1")
 
 
+def test_limits_of_mms_hold_for_workers_too(start: Start) -> None:
+    """MMS_MAX_REQUEST_SIZE, MMS_MAX_RESPONSE_SIZE and MMS_BLACKLIST_ENV_VARS are in force on both sides."""
+    server = start(
+        SAGEMAKER_MULTI_MODEL="true",
+        SAGEMAKER_MAX_PAYLOAD_IN_MB="1",
+        MMS_MAX_REQUEST_SIZE=str(3 << 20),
+        MMS_MAX_RESPONSE_SIZE=str(3 << 20),
+        MMS_BLACKLIST_ENV_VARS=".*SECRET.*",
+        MY_SECRET_KEY="s3cret",
+    ).ready()
+    server.load("m")
+    assert server.invoke(b"size".ljust(3 << 20, b"\0"), "m").text == str(3 << 20)
+    assert len(server.invoke("answer_of 3", "m").content) == 3 << 20
+    assert server.invoke("environ MY_SECRET_KEY", "m").text == ""
+    assert server.stop() == 0
+
+
 def test_a_quiet_start(start: Start) -> None:
     """A start prints its own few lines: no warning of Java's, nothing of MMS's configuration."""
     server = start(SAGEMAKER_MULTI_MODEL="true").ready()

@@ -32,7 +32,8 @@ class FrontEnd:
         self.supervisor, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         argv = [sys.executable, "-m", "sagemaker_inference_lite.worker.zygote", "--supervisor-fd", str(theirs.fileno())]
         argv += ["--directory", str(directory), "--handler", HANDLER]
-        environ = {**os.environ, "SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_MAX_PAYLOAD_IN_MB": "1"}
+        argv += ["--max-request-size", str(1 << 20), "--max-response-size", str(1 << 20)]
+        environ = {**os.environ, "SAGEMAKER_MULTI_MODEL": "true"}
         self.log = directory.parent / f"{directory.name}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdout=log, stderr=log, env=environ)

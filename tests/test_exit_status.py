@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from sagemaker_inference_lite.supervision.exit_status import describe, exit_code
+from sagemaker_inference_lite.exit_status import describe, exit_code
 
 
 @pytest.mark.parametrize(

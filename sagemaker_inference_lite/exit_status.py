@@ -10,7 +10,7 @@ def describe(returncode: int) -> str:
     """A clause for ``subprocess.Popen.returncode``, such as "was killed by SIGKILL: most likely out of memory"."""
     if returncode >= 0:
         return f"exited with status {returncode}"
-    name = _signal_name(-returncode)
+    name = signal_name(-returncode)
     if returncode == -signal.SIGKILL:
         return f"was killed by {name}: most likely the container ran out of memory"
     return f"was ended by {name}"
@@ -21,7 +21,8 @@ def exit_code(returncode: int) -> int:
     return returncode if returncode >= 0 else 128 - returncode
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """The name of a signal, or its number where it has none, as most real-time signals."""
     try:
         return signal.Signals(number).name
     except ValueError:
