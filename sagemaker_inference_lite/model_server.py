@@ -27,7 +27,7 @@ from sagemaker_inference_lite.errors import (
 )
 from sagemaker_inference_lite.mms import command, java, properties
 from sagemaker_inference_lite.settings import Settings, warnings_for
-from sagemaker_inference_lite.supervision.child import ChildProcess
+from sagemaker_inference_lite.supervision.child import ChildProcess, kill_group
 from sagemaker_inference_lite.supervision.loop import Loop, reap_strangers
 from sagemaker_inference_lite.supervision.output import OutputRelay
 from sagemaker_inference_lite.supervision.private_directory import private_directory
@@ -278,7 +278,9 @@ class _Server:
             while self._zygote.poll() is None and time.monotonic() < deadline - _LAST_LINES_SECONDS:
                 self._loop.turn(0.02)
             self._zygote.end()
-            _end_groups(self._worker_groups)
+            # What workers started and left behind, where the zygote was killed before it could end them.
+            for group in self._worker_groups:
+                kill_group(group)
             self._relay.close(max(_LAST_LINES_SECONDS, deadline - time.monotonic()))
         reap_strangers([])
 
@@ -299,12 +301,3 @@ def _absolute(handler_service: str) -> str:
     if not colon:
         place, name = handler_service, ""
     return f"{Path(place).resolve()}{colon}{name}" if Path(place).is_file() else handler_service
-
-
-def _end_groups(groups: set[int]) -> None:
-    """Kill what workers started and left behind, where the zygote was killed before it could."""
-    import signal
-
-    for group in groups:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)

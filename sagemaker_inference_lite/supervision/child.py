@@ -80,9 +80,14 @@ class ChildProcess:
 
     def end(self) -> None:
         """Kill it and its process group, and reap it. Its leftovers are killed too where it has ended itself."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        kill_group(self.pid)
         self._process.wait()
         if self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.close()
+
+
+def kill_group(group: int) -> None:
+    """Kill all processes of a process group; nothing happens where there are none."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
