@@ -474,7 +474,9 @@ class Zygote:
         """
         slot.awaits_507 = True
         if slot.model in self._models:
-            os.kill(slot.model.stub_pid, signal.SIGKILL)
+            # Another of the model's workers may have failed just before, and Java have reaped the stub already.
+            with suppress(ProcessLookupError):
+                os.kill(slot.model.stub_pid, signal.SIGKILL)
         self._answer_507_once_reaped(slot, time.monotonic() + _GRACE_SECONDS)
 
     def _answer_507_once_reaped(self, slot: Slot, deadline: float) -> None:
