@@ -26,8 +26,9 @@ from sagemaker_inference_lite.errors import (
     StartTimeoutError,
 )
 from sagemaker_inference_lite.mms import command, java, properties
+from sagemaker_inference_lite.process_group import kill_group
 from sagemaker_inference_lite.settings import Settings, warnings_for
-from sagemaker_inference_lite.supervision.child import ChildProcess, kill_group
+from sagemaker_inference_lite.supervision.child import ChildProcess
 from sagemaker_inference_lite.supervision.loop import Loop, reap_strangers
 from sagemaker_inference_lite.supervision.output import OutputRelay
 from sagemaker_inference_lite.supervision.private_directory import private_directory
@@ -132,11 +133,11 @@ class _Server:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         argv = [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else []), "-m", _ZYGOTE_MODULE]
         argv += [f"--supervisor-fd={theirs.fileno()}", f"--directory={self._directory}", f"--handler={self._handler}"]
-        # Where a relative handler may be.
-        argv += [f"--look-in={Path.cwd()}"]
         for name in ("max_request_size", "max_response_size"):
             argv += [f"--{name.replace('_', '-')}={properties.number(self._in_force, name)}"]
         argv += ["--decode-input"] if self._in_force["decode_input_request"].lower() == "true" else []
+        # Where a relative handler may be.
+        argv += [f"--look-in={Path.cwd()}"]
         argv += [] if self._settings.multi_model else [f"--look-in={self._settings.model_dir}"]
         self._zygote = ChildProcess("The zygote", argv, self._worker_environ(), pass_fds=[theirs.fileno()])
         theirs.close()

@@ -18,7 +18,17 @@ PACKAGE = "sagemaker_inference_lite"
 SOURCE = Path(sagemaker_inference_lite.__file__).parent
 
 # Each room with what it may import beside itself. A room is a module or a folder right below the package.
-BASE = {"__init__", "errors", "settings", "machine", "memory", "error_body", "python_file", "exit_status"}
+BASE = {
+    "__init__",
+    "errors",
+    "settings",
+    "machine",
+    "memory",
+    "error_body",
+    "python_file",
+    "exit_status",
+    "process_group",
+}
 LAUNCH = {"supervision", "mms", "preflight"}
 REQUEST = {"default_handler_service", "user_module", "codecs", "content_types", "context"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -27,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine": set(),
     "memory": set(),
     "exit_status": set(),
+    "process_group": set(),
     "python_file": set(),
     "error_body": {"errors", "memory"},
     "settings": {"errors"},

@@ -155,18 +155,19 @@ final class ModelDeparture extends ChannelDuplexHandler {
 
     @Override
     public void channelInactive(ChannelHandlerContext ctx) {
-        if (invoked != null) {
-            traffic.answered(invoked);
-            invoked = null;
-        }
+        invocationEnded(); // an unload goes on without its client
         ctx.fireChannelInactive();
     }
 
-    private void answered() {
+    private void invocationEnded() {
         if (invoked != null) {
             traffic.answered(invoked);
             invoked = null;
         }
+    }
+
+    private void answered() {
+        invocationEnded();
         if (unloaded != null) {
             traffic.modelLeft(unloaded);
             unloaded = null;

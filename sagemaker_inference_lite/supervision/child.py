@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +10,7 @@ from typing import IO
 
 from sagemaker_inference_lite import exit_status
 from sagemaker_inference_lite.errors import LaunchError
+from sagemaker_inference_lite.process_group import kill_group
 
 
 class ChildProcess:
@@ -85,9 +84,3 @@ class ChildProcess:
         if self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.close()
-
-
-def kill_group(group: int) -> None:
-    """Kill all processes of a process group; nothing happens where there are none."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)

@@ -34,6 +34,7 @@ from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import HandlerError, WireError
 from sagemaker_inference_lite.exit_status import signal_name
 from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.process_group import kill_group
 from sagemaker_inference_lite.settings import Settings
 from sagemaker_inference_lite.worker import answers, slot_page, worker
 from sagemaker_inference_lite.worker.after_fork import become_worker
@@ -230,7 +231,7 @@ class Zygote:
 
     def _kill(self, slot: Slot, pid: int | None) -> None:
         if pid is not None and self._workers.get(pid) is slot:
-            _kill_group(pid)
+            kill_group(pid)
 
     # -- workers --
 
@@ -382,7 +383,7 @@ class Zygote:
                 continue
             logger.error("worker %d of model %s is ended: %s", pid, slot.model.name, message)
             slot.killed_because = worker.Refusal(504, message)
-            _kill_group(pid)
+            kill_group(pid)
 
     # -- ends of workers --
 
@@ -396,7 +397,7 @@ class Zygote:
                 return
             slot = self._workers.pop(pid, None)
             if slot is not None:
-                _kill_group(pid)  # what the worker started and left behind
+                kill_group(pid)  # what the worker started and left behind
                 self._tell({"event": "worker ended", "pid": pid})
                 self._worker_ended(slot, pid, os.waitstatus_to_exitcode(status))
 
@@ -503,7 +504,7 @@ class Zygote:
             self._loop.turn(0.02)
             self._reap()
         for pid in self._workers:
-            _kill_group(pid)
+            kill_group(pid)
         while self._workers:
             pid, _ = os.waitpid(-1, 0)
             self._workers.pop(pid, None)
@@ -543,11 +544,6 @@ def _pipe(stack: ExitStack) -> tuple[int, int]:
     for end in ends:
         stack.callback(os.close, end)
     return ends
-
-
-def _kill_group(pid: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
 
 
 def _exists(pid: int) -> bool:
