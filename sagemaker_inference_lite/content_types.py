@@ -16,11 +16,19 @@ from typing import NamedTuple
 from sagemaker_inference_lite.errors import NotAcceptableError
 
 ANY = "*/*"
+ARROW_STREAM = "application/vnd.apache.arrow.stream"
 CSV = "text/csv"
+JPEG = "image/jpeg"
 JSON = "application/json"
+JSON_LINES = "application/jsonlines"
 NPY = "application/x-npy"
+NPZ = "application/x-npz"
 OCTET_STREAM = "application/octet-stream"
+PARQUET = "application/vnd.apache.parquet"
+PNG = "image/png"
 TEXT_PLAIN = "text/plain"
+X_JSON_LINES = "application/x-jsonlines"
+X_PARQUET = "application/x-parquet"
 
 # Headers are quoted in error messages; one of several kilobytes would bury what the message says.
 MAX_QUOTED = 200

@@ -18,7 +18,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sagemaker_inference_lite import codecs
-from sagemaker_inference_lite.codecs import Body, decode, encode, register_codec
+from sagemaker_inference_lite.codecs import decode, encode, register_codec, table
+from sagemaker_inference_lite.codecs.table import Body
 from sagemaker_inference_lite.content_types import CSV, JSON, NPY, MediaType
 from sagemaker_inference_lite.errors import ClientError, NotAcceptableError, UnsupportedMediaTypeError
 
@@ -740,9 +741,9 @@ def test_encode_refuses_what_it_has_no_codec_for() -> None:
 @pytest.fixture
 def _table_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes back what a test registers."""
-    monkeypatch.setattr(codecs, "_codecs", dict(codecs._codecs))
-    monkeypatch.setattr(codecs, "_decodable", codecs._decodable)
-    monkeypatch.setattr(codecs, "_encodable", codecs._encodable)
+    monkeypatch.setattr(table, "_codecs", dict(table._codecs))
+    monkeypatch.setattr(table, "_decodable", table._decodable)
+    monkeypatch.setattr(table, "_encodable", table._encodable)
 
 
 @pytest.mark.usefixtures("_table_as_it_was")
