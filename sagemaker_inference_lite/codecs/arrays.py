@@ -13,6 +13,11 @@ from sagemaker_inference_lite.errors import NotAcceptableError
 
 Array = npt.NDArray[Any]
 
+# Arrays of text give every element the room of the longest. One long text among many short ones would make of a body
+# that fits into a request an array that does not fit into memory.
+MAX_TEXT_ARRAY_BYTES = 256 * 1024 * 1024
+_BYTES_PER_CHARACTER = 4
+
 
 def as_array(value: object, content_type: str) -> Array:
     """The array that numpy makes of value; None stands for what is masked.
@@ -36,3 +41,15 @@ def is_plain(array: Array) -> bool:
 def dump_numbers(array: Array) -> bytes:
     """JSON of a plain array, null for what is not finite."""
     return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def array_of_text(texts: list[str]) -> Array | None:
+    """An array of one dimension, dtype str, that holds the texts; None where it exceeds MAX_TEXT_ARRAY_BYTES.
+
+    Args:
+        texts: None of them ends with NUL, which numpy would drop.
+    """
+    longest = max(map(len, texts), default=0)
+    if _BYTES_PER_CHARACTER * longest * len(texts) > MAX_TEXT_ARRAY_BYTES:
+        return None
+    return np.array(texts, dtype=np.str_)

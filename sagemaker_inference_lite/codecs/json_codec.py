@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,43 +11,73 @@ import orjson
 
 from sagemaker_inference_lite.codecs.arrays import Array, dump_numbers, is_plain
 from sagemaker_inference_lite.codecs.charsets import without_bom
+from sagemaker_inference_lite.codecs.json_lists import (
+    array_of_numbers,
+    array_or_list,
+    holds_only_numbers,
+    is_integral,
+    read_numbers,
+)
 from sagemaker_inference_lite.content_types import MediaType
 from sagemaker_inference_lite.errors import ClientError
+
+_INSTANCES = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"instances"[ \t\r\n]*:')
 
 
 def decode_json(body: bytes, media_type: MediaType) -> object:
     """Decodes application/json.
 
-    A list, nested or not, that holds nothing but numbers and is not ragged becomes an array: int64 where all its
-    numbers are integers that int64 holds, float64 otherwise; [] is an array of shape (0,). Everything else
-    stays as it is: lists that are ragged, deeper than numpy's dimensions, or that hold true, null, text or objects
-    are lists, objects are dicts with lists inside, and single numbers are int or float. NaN and Infinity are not
+    A list, nested or not, that is not ragged becomes an array where it holds nothing but numbers: int64 where all
+    its numbers are integers that int64 holds, float64 otherwise; [] is an array of shape (0,). Where it holds nothing
+    but text it becomes an array of dtype str, unless that would take more than 256 MiB. An object whose only key is
+    "instances" stands for the list that is its value, as clients of TensorFlow Serving send it. Everything else stays
+    as it is: lists that are ragged, mixed, deeper than numpy's dimensions, or that hold true, null or objects are
+    lists, other objects are dicts with lists inside, and single numbers are int or float. NaN and Infinity are not
     JSON (RFC 8259, section 6). A charset has no meaning here (section 11), and a byte order mark is passed over.
 
     Raises:
         ClientError: 400. The body is not one JSON text in UTF-8, or is nested more than 1,024 deep.
     """
     text = without_bom(body)
+    listed = _instances(text)
+    is_numeric = holds_only_numbers(listed)
+    integral = is_numeric and is_integral(listed)
+    numbers = read_numbers(listed, np.int64 if integral else np.float64) if is_numeric else None
+    if numbers is not None:
+        return numbers
+    value = _list_of_instances(_parsed(text))
+    if not isinstance(value, list):
+        return value
+    if not is_numeric:
+        return array_or_list(value)
+    numbers = array_of_numbers(value, integral=integral)
+    return value if numbers is None else numbers
+
+
+def _instances(text: bytes) -> bytes:
+    """What stands behind the only key of an object, if that is "instances" and no other is seen; else the text.
+
+    It is JSON if the text is, unless it has a second key, or a mistake that reading the whole will find.
+    """
+    found = _INSTANCES.match(text)
+    if found is None:
+        return text
+    end = text.rfind(b"}")
+    return text if text[end + 1 :].strip(b" \t\r\n") else text[found.end() : end]
+
+
+def _list_of_instances(value: Any) -> Any:
+    if isinstance(value, dict) and len(value) == 1 and isinstance(value.get("instances"), list):
+        return value["instances"]
+    return value
+
+
+def _parsed(text: bytes) -> Any:
     try:
-        value = orjson.loads(text)
+        return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise ClientError(400, f"The body is not JSON: {error.msg} at {where}; expected one JSON value.") from error
-    return _array_of_numbers(text, value) if isinstance(value, list) else value
-
-
-def _array_of_numbers(text: bytes, value: list[Any]) -> object:
-    # Anything but lists and numbers needs one of these bytes: that tells them apart without a look at each element,
-    # and before numpy would make text of numbers, or give each short text the room of the longest.
-    if any(mark in text for mark in b'"tfn{'):
-        return value
-    is_integral = not any(mark in text for mark in b".eE")
-    try:
-        return np.array(value, dtype=np.int64 if is_integral else np.float64)
-    except OverflowError:
-        return np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        return value  # ragged, or too deep
 
 
 def encode_json(value: object) -> bytes:

@@ -16,6 +16,7 @@ from sagemaker_inference_lite.errors import ClientError, NotAcceptableError
 
 # numpy reads the header with ast.literal_eval(), and has this limit itself from 1.24 on.
 _MAX_NPY_HEADER_BYTES = 10_000
+_MAX_NPY_MAGIC_BYTES = 12  # what stands before the header, its length among it
 
 
 def decode_npy(body: bytes, media_type: MediaType) -> Array:
@@ -28,7 +29,26 @@ def decode_npy(body: bytes, media_type: MediaType) -> Array:
         ClientError: 400. The body is not in that format, holds objects (which would have to be unpickled), or is
             not exactly as long as its header says. Nothing is allocated before that is known.
     """
-    stream = io.BytesIO(body)
+    array: Array = _view(body).copy(order="K")
+    return array
+
+
+def read_npy(body: bytes | bytearray) -> Array:
+    """Reads as `decode_npy` does, without a copy where there need be none.
+
+    Returns:
+        An array that shares the body's memory, unless that lies where numbers of its dtype may not; writable where
+        the body is.
+
+    Raises:
+        ClientError: 400, as for `decode_npy`.
+    """
+    view = _view(body)
+    return view if view.flags.aligned else view.copy(order="K")
+
+
+def _view(body: bytes | bytearray) -> Array:
+    stream = io.BytesIO(memoryview(body)[: _MAX_NPY_HEADER_BYTES + _MAX_NPY_MAGIC_BYTES])
     shape, is_fortran, dtype = _npy_header(stream, body)
     if dtype.hasobject:
         raise ClientError(400, "The NPY body holds Python objects, which are not unpickled; expected numbers or text.")
@@ -41,14 +61,12 @@ def decode_npy(body: bytes, media_type: MediaType) -> Array:
             400, f"The NPY body has {len(body) - start} bytes behind its header; expected an array of {promised}."
         )
     try:
-        view: Array = np.ndarray(shape, dtype, body, start, order="F" if is_fortran else "C")
+        return np.ndarray(shape, dtype, body, start, order="F" if is_fortran else "C")
     except (OverflowError, TypeError, ValueError) as error:
         raise ClientError(400, f"The NPY body cannot be read: {error}.") from error
-    array: Array = view.copy(order="K")
-    return array
 
 
-def _npy_header(stream: io.BytesIO, body: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _npy_header(stream: io.BytesIO, body: bytes | bytearray) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether it is in Fortran's order, and dtype; leaves the stream behind the header."""
     try:
         version = np.lib.format.read_magic(stream)
@@ -73,9 +91,13 @@ def encode_npy(value: object) -> bytes:
     Raises:
         NotAcceptableError: value is ragged, or holds objects that would have to be pickled.
     """
-    array = as_array(value, NPY)
+    return write_npy(as_array(value, NPY), NPY)
+
+
+def write_npy(array: Array, content_type: str) -> bytes:
+    """Writes as `encode_npy` does, for the content type that the error names."""
     if array.dtype.hasobject:
-        raise NotAcceptableError(f"{NPY} cannot hold the prediction: it is no array of numbers or text.")
+        raise NotAcceptableError(f"{content_type} cannot hold the prediction: it is no array of numbers or text.")
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     return stream.getvalue()

@@ -6,10 +6,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Union, cast
 
-from sagemaker_inference_lite.content_types import ANY, MAX_QUOTED, MediaType, choose, parse_media_type
+from sagemaker_inference_lite.codecs.charsets import known_charset, text_of, without_bom
+from sagemaker_inference_lite.content_types import (
+    ANY,
+    CSV,
+    JSON,
+    JSON_LINES,
+    MAX_QUOTED,
+    X_JSON_LINES,
+    MediaType,
+    choose,
+    parse_media_type,
+)
 from sagemaker_inference_lite.errors import ClientError, UnsupportedMediaTypeError
 
-Body = Union[bytes, bytearray, memoryview]
+Body = Union[bytes, bytearray, memoryview, str]
 Decoder = Callable[[bytes, MediaType], object]
 Encoder = Callable[[object], bytes]
 
@@ -64,11 +75,11 @@ def decode(body: Body, content_type: str) -> object:
     """Decodes a request's body.
 
     Args:
-        body: The body.
+        body: The body. Text is encoded again, in the charset that content_type names: it is what an input_fn gets.
         content_type: Its media type with parameters, as the Content-Type header has it.
 
     Returns:
-        What the type's codec makes of it; see `decode_json`, `decode_csv` and `decode_npy`.
+        What the type's codec makes of it; see the table at the head of `codecs`.
 
     Raises:
         UnsupportedMediaTypeError: No codec decodes that type or its charset; the message lists what is known.
@@ -83,14 +94,32 @@ def decode(body: Body, content_type: str) -> object:
         raise UnsupportedMediaTypeError(
             f"The content type {content_type[:MAX_QUOTED]!r} is not supported; expected {' or '.join(_decodable)}."
         )
+    if isinstance(body, str):
+        body = body.encode(_charset(media_type))
     return codec.decode(body if isinstance(body, bytes) else bytes(body), media_type)
+
+
+def as_text(body: bytes, content_type: str) -> bytes | str:
+    """The body as AWS's toolkit passes it to functions: text where it is JSON or CSV, else as it is.
+
+    Raises:
+        UnsupportedMediaTypeError: It is CSV in a charset that is not known.
+        ClientError: 400. It is not text in its charset.
+    """
+    try:
+        media_type = parse_media_type(content_type)
+    except ValueError:
+        return body
+    if media_type.essence not in (JSON, CSV):
+        return body
+    return text_of(without_bom(body), _charset(media_type))
 
 
 def encode(value: object, accept: str | None) -> tuple[bytes, str]:
     """Encodes a response in a type that the client accepts.
 
     Args:
-        value: What to encode; see `encode_json`, `encode_csv` and `encode_npy`.
+        value: What to encode; see the table at the head of `codecs`.
         accept: The Accept header, or simply a media type. None, or "", accepts everything.
 
     Returns:
@@ -103,3 +132,9 @@ def encode(value: object, accept: str | None) -> tuple[bytes, str]:
     content_type = choose(accept or ANY, _encodable)
     encoder = cast(Encoder, _codecs[content_type].encode)
     return encoder(value), content_type
+
+
+def _charset(media_type: MediaType) -> str:
+    # JSON is always UTF-8, and a charset says nothing there (RFC 8259, sections 8.1 and 11).
+    is_json = media_type.essence in (JSON, JSON_LINES, X_JSON_LINES)
+    return "utf-8" if is_json else known_charset(media_type.charset)
