@@ -12,7 +12,8 @@
     │   ├── HandlerError             the handler service cannot be found or imported
     │   ├── StartTimeoutError        a process did not become ready in time
     │   ├── ProcessEndedError        a process that the server cannot do without has ended
-    │   └── ModelLoadError           single-model mode: the model cannot be loaded
+    │   ├── ModelLoadError           single-model mode: the model cannot be loaded
+    │   └── RequirementsError        what the model's code/requirements.txt asks for cannot be installed
     ├── ModelError                   one model cannot be loaded; the server goes on
     ├── WireError                    the front end sent bytes that are not a message
     └── RequestError                 one request is answered with an error status
@@ -115,6 +116,12 @@ class ModelLoadError(LaunchError):
     """Single-model mode: the model could not be loaded in the tries that it is given."""
 
     exit_code = 6
+
+
+class RequirementsError(LaunchError):
+    """What a model's code/requirements.txt asks for cannot be installed, or may not be."""
+
+    exit_code = 7
 
 
 class ModelError(InferenceLiteError):

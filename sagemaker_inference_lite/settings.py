@@ -258,6 +258,11 @@ class Settings:
         unit="seconds",
     )
     allow_model_download: bool = _setting(_BOOLEAN, False, "Let the server fetch models from http and https URLs.")
+    install_requirements: bool | None = _optional(
+        _BOOLEAN,
+        "Install what a model's `code/requirements.txt` asks for. Automatic: yes, or refuse it with several models.",
+        absent="automatic",
+    )
     expose_tracebacks: bool = _setting(_BOOLEAN, False, "Send tracebacks to callers. For development only.")
 
     @classmethod

@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "model_server_job_queue_size": 100,
     "model_server_drain_seconds": 25,
     "allow_model_download": False,
+    "install_requirements": None,
     "expose_tracebacks": False,
 }
 
@@ -49,6 +50,8 @@ READINGS = [
     ("batch", "1", True),
     ("allow_model_download", "On", True),
     ("expose_tracebacks", "0", False),
+    ("install_requirements", "true", True),
+    ("install_requirements", "no", False),
     ("bind_to_port", "1", 1),
     ("bind_to_port", "32766", 32766),
     ("bind_to_port", " 9000 ", 9000),
