@@ -37,18 +37,25 @@ class Purpose(NamedTuple):
     Attributes:
         extras: The package's extras.
         installs: "wheel": the package as it is now. "tree": the working tree itself. "once": the package as it was
-            when the requirements last changed, for tools that read the tree anyway.
+            when the requirements last changed, for tools that read the tree anyway. "others": not the package, but
+            only what others names.
+        others: What else is installed, as pip's requirements.
     """
 
     extras: tuple[str, ...]
     installs: str
+    others: tuple[str, ...] = ()
 
 
 PURPOSES = {
     "demo": Purpose(("jre", "demo"), "wheel"),
     "test": Purpose(("jre", "test"), "wheel"),
+    "frameworks": Purpose(("jre", "test", "frameworks"), "wheel"),
     "check": Purpose(("check", "test"), "once"),
     "dev": Purpose(("jre", "demo", "test", "check"), "tree"),
+    "bench-codecs": Purpose(("fast",), "wheel"),
+    # It imports pkg_resources, which a later setuptools lacks.
+    "bench-peer": Purpose((), "others", ("sagemaker-inference==1.10.1", "setuptools<81")),
 }
 
 
@@ -144,10 +151,12 @@ def _install(directory: Path, purpose: Purpose, wheel: Path | None) -> None:
 
 def _install_requirements(directory: Path, purpose: Purpose, wheel: Path | None) -> None:
     extras = "[" + ",".join(purpose.extras) + "]"
-    if purpose.installs == "tree":
-        _pip(directory, "install", "--editable", f"{ROOT}{extras}")
+    if purpose.installs == "others":
+        _pip(directory, "install", *purpose.others)
+    elif purpose.installs == "tree":
+        _pip(directory, "install", "--editable", f"{ROOT}{extras}", *purpose.others)
     else:
-        _pip(directory, "install", f"{wheel or _wheel(directory)}{extras}")
+        _pip(directory, "install", f"{wheel or _wheel(directory)}{extras}", *purpose.others)
 
 
 def _wheel(directory: Path) -> Path:

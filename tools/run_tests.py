@@ -3,6 +3,7 @@
 
     python tools/run_tests.py [ARGUMENT ...]            on the interpreter that runs this, under coverage
     python tools/run_tests.py --all [ARGUMENT ...]      on every Python served that is found on this machine, without
+    python tools/run_tests.py --frameworks [ARGUMENT ...]  those of tests/frameworks/, with the libraries they need
 
 Further arguments go to pytest. The wheel is built from the tree as it is now and installed in a virtual environment
 of its own for each version of Python; pytest is started where it cannot see the tree.
@@ -25,9 +26,10 @@ VERSIONS = tuple(f"3.{minor}" for minor in range(9, 14))
 CONFIGURATION = ROOT / "pyproject.toml"
 
 
-def run_suite(python: str, arguments: Sequence[str], measured: bool) -> bool:
+def run_suite(python: str, arguments: Sequence[str], measured: bool, frameworks: bool = False) -> bool:
     """Runs the tests on one interpreter and, if measured, prints what they cover; whether all passed."""
-    environment = prepare("test", python)
+    environment = prepare("frameworks" if frameworks else "test", python)
+    arguments = _from_root(arguments, ROOT / "tests" / "frameworks" if frameworks else ROOT / "tests")
     # A scratch directory: a child process that looks for modules in its own directory must not find the tree.
     scratch = environment.directory / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -41,8 +43,8 @@ def run_suite(python: str, arguments: Sequence[str], measured: bool) -> bool:
     pytest = [str(environment.programs / "pytest"), "-c", str(CONFIGURATION), "--rootdir", str(ROOT)]
     if not measured:
         python = str(environment.programs / "python")
-        return subprocess.run([python, *pytest, *_from_root(arguments)], cwd=scratch, env=variables).returncode == 0
-    passed = _coverage(environment, variables, scratch, "run", *pytest, *_from_root(arguments))
+        return subprocess.run([python, *pytest, *arguments], cwd=scratch, env=variables).returncode == 0
+    passed = _coverage(environment, variables, scratch, "run", *pytest, *arguments)
     if passed:
         _report(environment, variables)
     return passed
@@ -60,10 +62,10 @@ def _coverage(environment: Environment, variables: dict[str, str], cwd: Path, ve
     return subprocess.run(command, cwd=cwd, env=variables).returncode == 0
 
 
-def _from_root(arguments: Sequence[str]) -> list[str]:
-    """The arguments with paths made absolute, and all tests where no path is among them."""
+def _from_root(arguments: Sequence[str], tests: Path) -> list[str]:
+    """The arguments with paths made absolute, and the directory of tests where no path is among them."""
     found = [str(ROOT / each) if (ROOT / each.split("::")[0]).exists() else each for each in arguments]
-    return found if any(each.startswith(str(ROOT)) for each in found) else [*found, str(ROOT / "tests")]
+    return found if any(each.startswith(str(ROOT)) for each in found) else [*found, str(tests)]
 
 
 def find_python(version: str) -> str | None:
@@ -122,12 +124,14 @@ def main() -> int:
     """Runs the tests as the command line says."""
     parser = argparse.ArgumentParser(description="Run the tests against the installed wheel.")
     parser.add_argument("--all", action="store_true", help="on every Python served that is found")
+    parser.add_argument("--frameworks", action="store_true", help="those of tests/frameworks/, without coverage")
     parser.add_argument("--skip", action="append", default=[], metavar="VERSION", help="leave a version out")
     options, arguments = parser.parse_known_args()
     if options.all:
         return 0 if run_all(arguments, options.skip) else 1
     try:
-        return 0 if run_suite(sys.executable, arguments, measured=True) else 1
+        measured = not options.frameworks
+        return 0 if run_suite(sys.executable, arguments, measured, options.frameworks) else 1
     except PrepareError as error:
         parser.exit(1, f"{error}\n")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from running_server import HANDLER, Server
+from running_server import HANDLER, Server, serving
 
 
 @pytest.fixture
@@ -41,13 +41,8 @@ def _shared(tmp_path_factory: pytest.TempPathFactory, **environ: str) -> Iterato
     base_dir = tmp_path_factory.mktemp("base")
     (base_dir / "model").mkdir()
     (base_dir / "model" / "on_load").write_text("echo")
-    server = Server(base_dir, **environ)
-    try:
-        yield server.ready()
-        assert server.stop() == 0, server.output()
-        assert list(server.temporary.iterdir()) == []
-    finally:
-        server.kill()
+    with serving(base_dir, **environ) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

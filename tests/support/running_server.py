@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable
 
@@ -148,6 +150,18 @@ class Server:
             self.process.kill()
             self.process.wait()
         shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+@contextmanager
+def serving(base_dir: Path, handler: str | None = HANDLER, **environ: str) -> Iterator[Server]:
+    """A server that is ready, and that must stop cleanly at the end."""
+    server = Server(base_dir, handler, **environ)
+    try:
+        yield server.ready()
+        assert server.stop() == 0, server.output()
+        assert list(server.temporary.iterdir()) == []
+    finally:
+        server.kill()
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
