@@ -37,18 +37,21 @@ import org.apache.logging.log4j.util.StackLocatorUtil;
  * <ul>
  *   <li>{@code Model server started.} on standard output means that every listener is bound.
  *   <li>A failure to start is one line on standard error and exit status 1.
- *   <li>Standard input is the parent's command channel. A line {@code drain} makes the process
- *       answer what it has taken, refuse what comes after (see {@link Traffic}) and exit with
- *       status 0; the parent bounds the time by killing it. End of file means that the parent is
- *       gone: the process halts at once.
+ *   <li>Standard input is the parent's command channel. Nothing listens and no model is loaded
+ *       before a line {@code start}, so that this process can get ready while the parent readies
+ *       what it needs. A line {@code drain} makes the process answer what it has taken, refuse what
+ *       comes after (see {@link Traffic}) and exit with status 0; the parent bounds the time by
+ *       killing it. End of file means that the parent is gone: the process halts at once.
  *   <li>No metrics collector runs: {@code startAndWait()}, which schedules it, is not called, so
  *       no Python process is started every minute (MMS: ModelServer.java, MetricManager.java).
  * </ul>
  */
 public final class FrontEnd extends ModelServer {
 
+    private static final CountDownLatch START_REQUESTED = new CountDownLatch(1);
+    private static final CountDownLatch DRAIN_REQUESTED = new CountDownLatch(1);
+
     private final Traffic traffic = new Traffic();
-    private final CountDownLatch drainRequested = new CountDownLatch(1);
 
     private FrontEnd(ConfigManager config) {
         super(config);
@@ -56,6 +59,8 @@ public final class FrontEnd extends ModelServer {
 
     public static void main(String[] args) {
         try {
+            // First of all: a parent that is gone must not find files in its directory later.
+            readCommands();
             findCallersQuietly();
             DefaultParser parser = new DefaultParser();
             ConfigManager.init(
@@ -66,10 +71,10 @@ public final class FrontEnd extends ModelServer {
             InternalLoggerFactory.setDefaultFactory(Slf4JLoggerFactory.INSTANCE);
 
             FrontEnd frontEnd = new FrontEnd(ConfigManager.getInstance());
-            frontEnd.readCommands();
+            START_REQUESTED.await();
             frontEnd.start();
             System.out.println("Model server started.");
-            frontEnd.drainRequested.await();
+            DRAIN_REQUESTED.await();
             frontEnd.traffic.drain();
             exit(0);
         } catch (Throwable t) {
@@ -131,7 +136,7 @@ public final class FrontEnd extends ModelServer {
         }
     }
 
-    private void readCommands() {
+    private static void readCommands() {
         Thread reader =
                 new Thread(
                         () -> {
@@ -141,8 +146,10 @@ public final class FrontEnd extends ModelServer {
                                                     System.in, StandardCharsets.UTF_8))) {
                                 String line;
                                 while ((line = commands.readLine()) != null) {
-                                    if (line.equals("drain")) {
-                                        drainRequested.countDown();
+                                    if (line.equals("start")) {
+                                        START_REQUESTED.countDown();
+                                    } else if (line.equals("drain")) {
+                                        DRAIN_REQUESTED.countDown();
                                     }
                                 }
                             } catch (IOException e) {

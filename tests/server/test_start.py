@@ -74,12 +74,12 @@ HANDLERS = {
 
 @pytest.mark.parametrize("handler", HANDLERS)
 def test_a_handler_that_cannot_be_used_stops_the_start(start: Start, tmp_path: Path, handler: str) -> None:
-    """Not found, not importable, no entry point: said once, with what was looked for; Java is never started."""
+    """Not found, not importable, no entry point: said once, with what was looked for; nothing ever listens."""
     (tmp_path / "broken.py").write_text("def handle(:\n")
     (tmp_path / "needs.py").write_text("import a_library_that_is_missing\n")
     server = start(handler, SAGEMAKER_MULTI_MODEL="true")
     check_refused(server, 4, "HandlerError: The handler ", HANDLERS[handler])
-    assert "starting on port" not in server.output()
+    assert "the front end listens" not in server.output()
 
 
 def test_a_module_to_preload_that_does_not_exist_is_named(start: Start) -> None:
