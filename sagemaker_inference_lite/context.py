@@ -7,7 +7,8 @@ the batch. Methods that take ``idx`` mean the request at that place; the plain a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sagemaker_inference_lite import __version__
@@ -16,6 +17,9 @@ from sagemaker_inference_lite import __version__
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
 INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
+
+# The most that the platform passes on (API_runtime_InvokeEndpoint, ResponseSyntax).
+_MAX_CUSTOM_ATTRIBUTES = 1024
 
 # Text that handlers put into a header must not end the line that it stands on (RFC 9110, section 5.5).
 _LINE_ENDS = {ord("\r"): " ", ord("\n"): " ", 0: " "}
@@ -132,6 +136,23 @@ class Context:
             self._request_processor.append(RequestProcessor(headers))
             self._bodies.append(body)
 
+    def for_requests(self, places: Sequence[int]) -> Context:
+        """The context of some requests of the batch, as if they were the whole batch.
+
+        What is set on it, a status or a header, is set on those requests.
+
+        Args:
+            places: Of the requests within this batch; the context that is returned counts them from 0 on.
+        """
+        if len(places) == len(self._bodies):
+            return self
+        part = copy.copy(self)
+        processors = self._request_processor or []
+        part.request_ids = {place: self.get_request_id(each) or "" for place, each in enumerate(places)}
+        part._request_processor = [processors[each] for each in places]
+        part._bodies = [self._bodies[each] for each in places]
+        return part
+
     @property
     def system_properties(self) -> dict[str, Any]:
         """``model_dir``, ``gpu_id`` (int or None), ``batch_size``, ``server_name`` ("MMS"), ``server_version``."""
@@ -168,7 +189,7 @@ class Context:
 
     @property
     def custom_attributes(self) -> str | None:
-        """X-Amzn-SageMaker-Custom-Attributes, None without it."""
+        """The request's X-Amzn-SageMaker-Custom-Attributes, None without it; see `set_custom_attributes`."""
         return self._header(CUSTOM_ATTRIBUTES)
 
     @property
@@ -244,3 +265,17 @@ class Context:
     def set_response_header(self, idx: int, key: str, value: str) -> None:
         """Set a response header; CR, LF and NUL in it become spaces."""
         self._processor(idx).add_response_property(key, value)
+
+    def set_custom_attributes(self, value: str, idx: int = 0) -> None:
+        """Set X-Amzn-SageMaker-Custom-Attributes of an answer; the platform adds none by itself.
+
+        Raises:
+            ValueError: value is not what the platform passes on: at most 1,024 characters, all of them visible ones
+                of ASCII or spaces.
+        """
+        if len(value) > _MAX_CUSTOM_ATTRIBUTES or not (value.isascii() and value.isprintable()):
+            raise ValueError(
+                f"custom attributes must be at most {_MAX_CUSTOM_ATTRIBUTES} visible characters of ASCII, "
+                f"not {len(value)} such as {value[:100]!r}"
+            )
+        self.set_response_header(idx, CUSTOM_ATTRIBUTES, value)

@@ -7,32 +7,27 @@ is one, and so is a module that defines one subclass; a second class here would 
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import traceback
-import uuid
+import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
-from sagemaker_inference_lite import codecs, user_module
+from sagemaker_inference_lite import codecs, log_lines, model_files, user_module
 from sagemaker_inference_lite.content_types import JSON, OCTET_STREAM, TEXT_PLAIN, accepts_anything, preferred
 from sagemaker_inference_lite.context import Context
-from sagemaker_inference_lite.error_body import describe, error_body
-from sagemaker_inference_lite.errors import ModelError, RequestError, UnsupportedMediaTypeError
+from sagemaker_inference_lite.errors import UnsupportedMediaTypeError
+from sagemaker_inference_lite.failures import failure, refuse_stream
 from sagemaker_inference_lite.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-MODEL_FILE = "model.joblib"
 
 
 class DefaultHandlerService:
     """Serves one model, by its own ``code/inference.py`` where that says how, and by defaults where it does not.
 
-    A subclass may override `load`, `preprocess`, `predict` and `postprocess`, each alone.
+    A subclass may override `load`, `preprocess`, `predict`, `predict_batch` and `postprocess`, each alone.
 
     Args:
         settings: What the environment asks for. Where None is given, `initialize` reads os.environ, because MMS
@@ -43,7 +38,8 @@ class DefaultHandlerService:
         initialized: Whether the model is loaded.
         model: What `load` returned.
         hooks: The functions of the model's program.
-        context: The context of the call under way. It belongs to the whole batch.
+        context: The context of the call under way: in `preprocess`, `predict` and `postprocess` that of the one
+            request, in `predict_batch` that of the requests whose data it is given.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -53,30 +49,48 @@ class DefaultHandlerService:
         self.model: Any = None
         self.hooks = user_module.Hooks()
         self.context: Context
+        self._takes_batches = False
+
+    # -- What MMS calls --
 
     def initialize(self, context: Context) -> None:
         """Loads the model. MMS calls it once, before any request.
 
+        The program is imported, its pre_model_fn is called, then `load`, then its model_warmup_fn; the log says how
+        long each took.
+
         Raises:
             ModelError: The model or its program cannot be loaded.
             SettingsError: The environment holds values that cannot be used.
-            Exception: Whatever a model_fn raises.
+            Exception: Whatever one of the program's functions raises.
         """
         if self._reads_environment:
             self.settings = Settings.from_environ(os.environ)
         self.context = context
         model_dir = str(context.system_properties["model_dir"])
+        times = [time.monotonic()]
         self.hooks = user_module.load(model_dir, self.settings.program)
+        times.append(time.monotonic())
+        if self.hooks.pre_model_fn:
+            self.hooks.pre_model_fn(model_dir, context)
         self.model = self.load(model_dir)
+        times.append(time.monotonic())
+        if self.hooks.model_warmup_fn:
+            self.hooks.model_warmup_fn(model_dir, self.model, context)
+        times.append(time.monotonic())
+        is_overridden = type(self).predict_batch is not DefaultHandlerService.predict_batch
+        self._takes_batches = is_overridden or self.hooks.predict_batch_fn is not None
         self.initialized = True
+        steps = [1000 * (after - before) for before, after in zip(times, times[1:])]
+        logger.info("program imported in %.0f ms, model loaded in %.0f ms, warmed up in %.0f ms", *steps)
 
     def handle(self, data: Sequence[Mapping[str, Any]] | None, context: Context) -> list[bytes] | None:
-        """Answers the requests of a batch.
+        """Answers the requests of a batch, each with its own status, content type and error.
 
         A request that fails with a `RequestError` is answered with its status and a JSON body (`error_body`), and
-        the others of the batch go on. Any other exception does the same with status 500, or 507 for a MemoryError,
-        and its traceback goes to the log; but it propagates where the request is alone in its batch, and the worker
-        answers it. An instance that has not been initialized is, so that ``handle`` serves as a function too.
+        the others of the batch go on. Any other exception does the same with status 500, or 507 where memory ran out,
+        and its traceback goes to the log. An instance that has not been initialized is, so that ``handle`` serves as
+        a function too.
 
         Args:
             data: One mapping for each request, with its body under "body"; None in the first call of a function.
@@ -89,14 +103,18 @@ class DefaultHandlerService:
             self.initialize(context)
         if data is None:
             return None
-        self.context = context
-        return [self._answer(item, index, is_alone=len(data) == 1) for index, item in enumerate(data)]
+        requests = [context.for_requests([place]) for place in range(len(data))]
+        if self._takes_batches:
+            answers = self._answer_together(requests, data, context)
+        else:
+            answers = self._each(self._answer, requests, data)
+        self._answer_failures(answers, context)
+        return [self._finish(request, *answer) for request, answer in zip(requests, answers)]
+
+    # -- What a subclass may override --
 
     def load(self, model_dir: str) -> Any:
-        """Loads the model: by the program's model_fn, or else ``model.joblib``.
-
-        joblib unpickles, which runs whatever code the file holds. It is the file of the model's owner, whose code
-        runs here anyway; no request's bytes are ever unpickled.
+        """Loads the model: by the program's model_fn, or else the one file that `model_files.load` finds.
 
         Args:
             model_dir: The model's directory.
@@ -109,17 +127,15 @@ class DefaultHandlerService:
         """
         if self.hooks.model_fn:
             return self.hooks.model_fn(model_dir, self.context)
-        path = Path(model_dir, MODEL_FILE)
-        if not path.is_file():
-            raise ModelError(f"There is no model to load: {self._looked_for(model_dir)}.")
-        try:
-            # It comes with the library that the model was made with, and is no dependency of ours.
-            return importlib.import_module("joblib").load(path)
-        except Exception as error:
-            raise ModelError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+        program = user_module.program_path(model_dir, self.settings.program)
+        state = "defines no model_fn" if program.is_file() else "is not there"
+        environ = os.environ if self._reads_environment else {}
+        return model_files.load(model_dir, self.context.gpu_id, environ, also_tried=f"{program} {state}")
 
     def preprocess(self, body: bytes, content_type: str) -> Any:
         """Makes the model's input of a request's body: by the program's input_fn, or else `codecs.decode`.
+
+        An input_fn gets text where the body is JSON or CSV, as with AWS's toolkit; ``context.raw_body`` has the bytes.
 
         Args:
             body: The body as it came.
@@ -130,25 +146,41 @@ class DefaultHandlerService:
             ClientError: The body cannot be decoded.
         """
         if self.hooks.input_fn:
-            return self.hooks.input_fn(body, content_type, self.context)
+            return self.hooks.input_fn(codecs.as_text(body, content_type), content_type, self.context)
         return codecs.decode(body, content_type)
 
     def predict(self, data: Any, model: Any) -> Any:
-        """Asks the model: by the program's predict_fn, or else ``model.predict(data)`` or ``model(data)``.
+        """Asks the model: by the program's predict_fn, or else as `model_files.predict` does.
 
         Args:
             data: What `preprocess` returned.
             model: What `load` returned.
 
         Raises:
-            TypeError: The model has no ``predict`` and cannot be called.
+            TypeError: The model is of no kind that can be asked.
         """
         if self.hooks.predict_fn:
             return self.hooks.predict_fn(data, model, self.context)
-        function = getattr(model, "predict", model)
-        if not callable(function):
-            raise TypeError(f"a model of type {type(model).__name__} has no method predict and cannot be called")
-        return function(data)
+        return model_files.predict(data, model)
+
+    def predict_batch(self, data: list[Any], model: Any) -> Sequence[Any]:
+        """Asks the model for several requests at once: by the program's predict_batch_fn, or else `predict` for each.
+
+        It is called where a subclass overrides it, or the program has a predict_batch_fn, with as many requests as
+        MMS puts into a batch (``batch_size`` and ``max_batch_delay`` of POST /models), one included. Requests that
+        `preprocess` refused are not among them.
+
+        Args:
+            data: What `preprocess` returned for each request.
+            model: What `load` returned.
+
+        Returns:
+            One prediction for each element of data, in their order. An exception in place of a prediction, such as
+            ``ClientError(422, "...")``, is that request's error; one that is raised is the error of all.
+        """
+        if self.hooks.predict_batch_fn:
+            return self.hooks.predict_batch_fn(data, model, self.context)  # type: ignore[return-value] # checked later
+        return [self.predict(each, model) for each in data]
 
     def postprocess(self, prediction: Any, accept: str) -> Any:
         """Makes the response of a prediction: by the program's output_fn, or else `codecs.encode`.
@@ -163,57 +195,106 @@ class DefaultHandlerService:
 
         Raises:
             NotAcceptableError: The prediction cannot be had in any type that is accepted.
+            ServerError: 500. The prediction is a generator.
         """
         if self.hooks.output_fn:
             return self.hooks.output_fn(prediction, accept, self.context)
+        refuse_stream(prediction)
         return codecs.encode(prediction, accept)
 
-    def _answer(self, item: Mapping[str, Any], index: int, *, is_alone: bool) -> bytes:
+    # -- The steps: a request whose step raised has the exception in place of a value from then on --
+
+    def _each(self, step: Callable[[Any], Any], requests: Sequence[Context], values: Sequence[Any]) -> list[Any]:
+        return [self._attempt(step, request, value) for request, value in zip(requests, values)]
+
+    def _attempt(self, step: Callable[[Any], Any], request: Context, value: Any) -> Any:
+        if isinstance(value, Exception):
+            return value
+        self.context = request
+        log_lines.belong_to(request)
         try:
-            body, content_type = self._respond(item, index)
-        except RequestError as error:
-            body, content_type = self._failed(error, index), JSON
+            return step(value)
         except Exception as error:
-            if is_alone:
-                raise
-            body, content_type = self._failed(error, index), JSON
-        self.context.set_response_content_type(index, content_type)
+            return error
+
+    def _answer(self, item: Mapping[str, Any]) -> tuple[bytes, str]:
+        if self.hooks.transform_fn:
+            return self._transform(item)
+        return self._write(self.predict(self._read(item), self.model))
+
+    def _answer_together(
+        self, requests: Sequence[Context], items: Sequence[Mapping[str, Any]], context: Context
+    ) -> list[Any]:
+        values = self._each(self._read, requests, items)
+        places = [place for place, value in enumerate(values) if not isinstance(value, Exception)]
+        batch = [values[place] for place in places]
+        results = self._attempt(self._predict_together, context.for_requests(places), batch)
+        for index, place in enumerate(places):
+            values[place] = results if isinstance(results, Exception) else results[index]
+        return self._each(self._write, requests, values)
+
+    def _read(self, item: Mapping[str, Any]) -> Any:
+        return self.preprocess(_body(item), self._content_type())
+
+    def _predict_together(self, data: list[Any]) -> list[Any]:
+        if not data:
+            return []
+        predictions = self.predict_batch(data, self.model)
+        refuse_stream(predictions)
+        is_sequence = hasattr(predictions, "__len__") and not isinstance(predictions, (str, bytes, Mapping))
+        if not is_sequence or len(predictions) != len(data):
+            found = f"a {type(predictions).__name__}" + (f" of {len(predictions)}" if is_sequence else "")
+            raise TypeError(f"a batch of {len(data)} must be answered with a sequence of as many, not with {found}")
+        return list(predictions)
+
+    def _write(self, prediction: Any) -> tuple[bytes, str]:
+        accept = self._accept()
+        return self._body_and_type(self.postprocess(prediction, accept), accept)
+
+    def _transform(self, item: Mapping[str, Any]) -> tuple[bytes, str]:
+        content_type, accept = self._content_type(), self._accept()
+        assert self.hooks.transform_fn is not None
+        body = codecs.as_text(_body(item), content_type)
+        response = self.hooks.transform_fn(self.model, body, content_type, accept, self.context)
+        return self._body_and_type(response, accept)
+
+    def _content_type(self) -> str:
+        return self.context.get_request_header(0, "Content-Type") or JSON
+
+    def _accept(self) -> str:
+        accept: str | None = self.context.get_request_header(0, "Accept")
+        return self.settings.default_invocations_accept if accepts_anything(accept) else accept or JSON
+
+    def _body_and_type(self, response: Any, accept: str) -> tuple[bytes, str]:
+        content_type = self.context.get_response_content_type(0)
+        if isinstance(response, tuple) and len(response) == 2 and isinstance(response[1], str):
+            response, content_type = response
+        if isinstance(response, str):
+            return response.encode(), content_type or preferred(accept) or TEXT_PLAIN
+        if isinstance(response, (bytes, bytearray, memoryview)):
+            return bytes(response), content_type or preferred(accept) or OCTET_STREAM
+        refuse_stream(response)
+        return codecs.encode(response, content_type or accept)
+
+    def _answer_failures(self, answers: list[Any], context: Context) -> None:
+        """Puts bodies in place of exceptions and sets their statuses; one that requests share is logged once."""
+        errors = {id(answer): answer for answer in answers if isinstance(answer, Exception)}
+        for error in errors.values():
+            places = [place for place, answer in enumerate(answers) if answer is error]
+            status, body = failure(
+                error,
+                context.for_requests(places),
+                max_bytes=self.settings.max_payload_bytes,
+                expose_traceback=self.settings.expose_tracebacks,
+            )
+            for place in places:
+                context.set_response_status(status, _phrase(status), place)
+                answers[place] = body, JSON
+
+    @staticmethod
+    def _finish(request: Context, body: bytes, content_type: str) -> bytes:
+        request.set_response_content_type(0, content_type)
         return body
-
-    def _respond(self, item: Mapping[str, Any], index: int) -> tuple[bytes, str]:
-        content_type = self.context.get_request_header(index, "Content-Type") or JSON
-        accept = self.context.get_request_header(index, "Accept")
-        if accepts_anything(accept):
-            accept = self.settings.default_invocations_accept
-        data = self.preprocess(_body(item), content_type)
-        response = self.postprocess(self.predict(data, self.model), accept)
-        return _body_and_type(response, accept)
-
-    def _failed(self, error: Exception, index: int) -> bytes:
-        """Sets the status of a request that failed, logs why, and returns the body."""
-        status, type_name, message = describe(error)
-        error_id = uuid.uuid4().hex
-        is_ours = status >= 500
-        logger.log(
-            logging.ERROR if is_ours else logging.INFO,
-            "request %d of the batch failed with status %d, error id %s: %s: %r",
-            index,
-            status,
-            error_id,
-            type(error).__name__,
-            str(error),
-            exc_info=error if is_ours else None,
-        )
-        self.context.set_response_status(status, _phrase(status), index)
-        trace = _trace(error) if self.settings.expose_tracebacks else None
-        return error_body(type_name, message, error_id=error_id, trace=trace)
-
-    def _looked_for(self, model_dir: str) -> str:
-        program = user_module.program_path(model_dir, self.settings.program)
-        found = sorted(path.name for path in Path(model_dir).glob("*"))
-        listed = ", ".join(found[:10]) + (", ..." if len(found) > 10 else "")
-        missing = f"{program} defines no model_fn" if program.is_file() else f"{program} is not there"
-        return f"{missing}, and {MODEL_FILE} is not in {model_dir}, which holds {listed or 'nothing'}"
 
 
 def _body(item: Mapping[str, Any]) -> bytes:
@@ -228,23 +309,8 @@ def _body(item: Mapping[str, Any]) -> bytes:
     raise TypeError(f"a request's body must be bytes, not {type(body).__name__}; is the front end told to decode them?")
 
 
-def _body_and_type(response: Any, accept: str) -> tuple[bytes, str]:
-    content_type = None
-    if isinstance(response, tuple) and len(response) == 2 and isinstance(response[1], str):
-        response, content_type = response
-    if isinstance(response, str):
-        return response.encode(), content_type or preferred(accept) or TEXT_PLAIN
-    if isinstance(response, (bytes, bytearray, memoryview)):
-        return bytes(response), content_type or preferred(accept) or OCTET_STREAM
-    return codecs.encode(response, content_type or accept)
-
-
 def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Error"  # a status of the handler's own invention
-
-
-def _trace(error: Exception) -> str:
-    return "".join(traceback.format_exception(type(error), error, error.__traceback__))

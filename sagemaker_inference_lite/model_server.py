@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """start_model_server(): from the environment to a running server, and to its end.
 
-environment -> Settings -> preflight -> zygote up -> front end up -> loop -> drain -> everything ended
+environment -> Settings -> preflight -> requirements -> zygote and front end up -> loop -> drain -> everything ended
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
-from sagemaker_inference_lite import machine, preflight
+from sagemaker_inference_lite import log_lines, machine, preflight
 from sagemaker_inference_lite.errors import (
     HandlerError,
     LaunchError,
@@ -27,6 +27,8 @@ from sagemaker_inference_lite.errors import (
 )
 from sagemaker_inference_lite.mms import command, java, properties
 from sagemaker_inference_lite.process_group import kill_group
+from sagemaker_inference_lite.requirements import installer, overlay
+from sagemaker_inference_lite.requirements.wanted import Requirements, to_install
 from sagemaker_inference_lite.settings import Settings, warnings_for
 from sagemaker_inference_lite.supervision.child import ChildProcess
 from sagemaker_inference_lite.supervision.loop import Loop, reap_strangers
@@ -44,6 +46,7 @@ _ZYGOTE_MODULE = "sagemaker_inference_lite.worker.zygote"
 _END_SECONDS = 0.9
 _LAST_LINES_SECONDS = 0.2
 _FRONT_END_START_SECONDS = 60.0
+_INSTALLER_GRACE_SECONDS = 10.0
 
 
 def start_model_server(handler_service: str | None = None) -> None:
@@ -62,6 +65,7 @@ def start_model_server(handler_service: str | None = None) -> None:
     Raises:
         SettingsError: variables hold values that cannot be used; all are named.
         PreflightError: Java, multi-model-server, the port or the model directory is not there to be used.
+        RequirementsError: single-model mode: what the model's code/requirements.txt asks for cannot be installed.
         HandlerError: the handler cannot be found or imported.
         ModelLoadError: single-model mode: the model cannot be loaded.
         ProcessEndedError: a process ended that the server cannot do without, or a second signal came.
@@ -72,7 +76,7 @@ def start_model_server(handler_service: str | None = None) -> None:
     _configure_logging(settings.container_log_level)
     with Loop() as loop, private_directory("sil-") as directory, _Server(settings, environ, loop, directory) as server:
         server.prepare(handler_service or settings.handler or DEFAULT_HANDLER_SERVICE)
-        if server.start_zygote() and server.start_front_end():
+        if server.install_requirements() and server.start():
             server.run_until_asked_to_stop()
             server.drain()
 
@@ -85,6 +89,9 @@ class _Server:
         self._environ = environ
         self._loop = loop
         self._directory = directory
+        self._packages = directory / "packages"
+        self._requirements: Requirements | None = None
+        self._installer: ChildProcess | None = None
         self._zygote: ChildProcess | None = None
         self._front_end: ChildProcess | None = None
         self._channel: socket.socket | None = None
@@ -108,6 +115,7 @@ class _Server:
         self._server_jar = command.find_model_server_jar()
         if not settings.multi_model:
             preflight.check_model_directory(settings.model_dir)
+            self._requirements = to_install(settings.model_dir, settings)
         self._handler = _absolute(handler_service)
         workers = settings.model_server_workers or (1 if settings.multi_model else machine.cpu_count())
         written = properties.server_properties(settings, self._handler, workers, self._directory)
@@ -124,38 +132,76 @@ class _Server:
                 "%s=%r has no effect: this library writes the server's configuration", name, self._environ[name]
             )
 
-    def start_zygote(self) -> bool:
-        """Start the process that imports the handler and forks the workers; wait until it has imported.
+    def install_requirements(self) -> bool:
+        """Single-model mode: install what the model asks for, before anything of the handler is imported.
 
         Returns:
             False where a signal came first.
         """
+        if self._requirements is None:
+            return True
+        limit = self._settings.startup_timeout
+        logger.info("installing %s, for %d seconds at the most", self._requirements.path, limit)
+        begun = time.monotonic()
+        reader, writer = os.pipe()
+        with open(reader, "rb") as reasons:
+            with open(writer, "wb"):
+                argv = installer.command(self._requirements, self._packages, writer, limit, orphaned=self._directory)
+                name = "The installation of requirements"
+                self._installer = ChildProcess(name, argv, self._environ, pass_fds=[writer], commands=True)
+            # It keeps to its limit by itself, and says then what it was at.
+            if not self._wait(self._installer_ended, limit + _INSTALLER_GRACE_SECONDS, "install packages"):
+                return False
+            failed = installer.failure(self._requirements, self._installer.poll() or 0, reasons.read())
+        if failed is not None:
+            raise failed
+        self._installer.end()  # what pip has started and left behind
+        self._installer = None
+        logger.info("installed %s in %.1f s", self._requirements.path, time.monotonic() - begun)
+        return True
+
+    def _installer_ended(self) -> bool:
+        return self._installer is not None and self._installer.poll() is not None
+
+    def start(self) -> bool:
+        """Start the zygote and Java side by side. Once the handler is imported, Java loads the model and listens.
+
+        Returns:
+            False where a signal came first.
+        """
+        self._zygote = self._launch_zygote()
+        self._front_end = self._launch_front_end()
+        self._relay.start()
+        if not self._wait(lambda: self._zygote_ready, self._settings.startup_timeout, "import the handler"):
+            return False
+        self._front_end.command("start")
+        listening = self._wait(lambda: preflight.is_listening(self._address), _FRONT_END_START_SECONDS, "listen")
+        if listening:
+            logger.info("the front end listens on port %d", self._settings.bind_to_port)
+        return listening
+
+    def _launch_zygote(self) -> ChildProcess:
+        """Start the process that imports the handler and forks the workers."""
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         argv = [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else []), "-m", _ZYGOTE_MODULE]
         argv += [f"--supervisor-fd={theirs.fileno()}", f"--directory={self._directory}", f"--handler={self._handler}"]
         for name in ("max_request_size", "max_response_size"):
             argv += [f"--{name.replace('_', '-')}={properties.number(self._in_force, name)}"]
         argv += ["--decode-input"] if self._in_force["decode_input_request"].lower() == "true" else []
+        argv += [] if self._requirements is None else [f"--packages={self._packages}"]
         # Where a relative handler may be.
         argv += [f"--look-in={Path.cwd()}"]
         argv += [] if self._settings.multi_model else [f"--look-in={self._settings.model_dir}"]
-        self._zygote = ChildProcess("The zygote", argv, self._worker_environ(), pass_fds=[theirs.fileno()])
-        theirs.close()
         self._loop.watch(self._channel, self._zygote_says)
-        return self._wait(lambda: self._zygote_ready, self._settings.startup_timeout, "import the handler")
+        with theirs:
+            return ChildProcess("The zygote", argv, self._worker_environ(), pass_fds=[theirs.fileno()])
 
-    def start_front_end(self) -> bool:
-        """Start Multi Model Server, and wait until it listens.
-
-        Returns:
-            False where a signal came first.
-        """
+    def _launch_front_end(self) -> ChildProcess:
+        """Start Multi Model Server, which waits for the word before it does anything that others can see."""
         size = command.sizes(self._settings)
         argv = command.command(
             self._java, self._server_jar, self._directory / "mms.properties", self._settings, self._workers, size
         )
-        self._front_end = ChildProcess("The front end (Java)", argv, command.environment(self._environ), commands=True)
-        self._relay.start()
         logger.info(
             "starting on port %d: Java %d (%s), heap %d MiB, CPUs: %d, workers per model: %d, handler %s",
             self._settings.bind_to_port,
@@ -166,10 +212,7 @@ class _Server:
             self._workers,
             self._handler,
         )
-        listening = self._wait(lambda: preflight.is_listening(self._address), _FRONT_END_START_SECONDS, "listen")
-        if listening:
-            logger.info("the front end listens on port %d", self._settings.bind_to_port)
-        return listening
+        return ChildProcess("The front end (Java)", argv, command.environment(self._environ), commands=True)
 
     def _worker_environ(self) -> dict[str, str]:
         """What handlers see. Numeric libraries read their number of threads once, when they are imported."""
@@ -201,7 +244,7 @@ class _Server:
 
     def _check_processes(self) -> None:
         children = [child for child in (self._front_end, self._zygote) if child is not None]
-        reap_strangers([child.pid for child in children])
+        reap_strangers([child.pid for child in (*children, self._installer) if child is not None])
         for child in children:
             if child.poll() is not None:
                 self._read_last_words()
@@ -269,6 +312,9 @@ class _Server:
         logger.info("stopped: nothing is in flight")
 
     def _end(self) -> None:
+        if self._installer is not None:
+            self._installer.end()
+            overlay.remove(self._packages)
         if self._front_end is not None:
             self._front_end.end()
         if self._channel is not None:
@@ -292,7 +338,7 @@ def _configure_logging(level: int) -> None:
     package.setLevel(level)
     if not package.hasHandlers():
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(name)s - %(message)s"))
+        handler.setFormatter(logging.Formatter(log_lines.FORMAT))
         package.addHandler(handler)
 
 

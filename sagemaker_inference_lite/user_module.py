@@ -3,10 +3,14 @@
 
 The program may define any of these, each with or without a last parameter ``context``:
 
-    model_fn(model_dir)            -> model
-    input_fn(body, content_type)   -> data
-    predict_fn(data, model)        -> prediction
-    output_fn(prediction, accept)  -> response
+    pre_model_fn(model_dir)                              called before the model is loaded
+    model_fn(model_dir)                  -> model
+    model_warmup_fn(model_dir, model)                    called once the model is loaded, before any request
+    input_fn(body, content_type)         -> data
+    predict_fn(data, model)              -> prediction
+    predict_batch_fn(list_of_data, model) -> predictions  in place of predict_fn
+    output_fn(prediction, accept)        -> response
+    transform_fn(model, body, content_type, accept) -> response  in place of the four before it
 
 Each model is loaded in a process of its own, so a load may change sys.path, and does: the model's ``code`` directory
 comes first, for the modules that lie beside the program.
@@ -15,29 +19,39 @@ comes first, for the modules that lie beside the program.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Union
 
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import ModelError
-from sagemaker_inference_lite.python_file import import_file
+from sagemaker_inference_lite.python_file import import_file, put_first_on_path
 
 CODE_DIRECTORY = "code"
 
 # The functions that a program may define, and their arguments before the context.
 _ARGUMENTS = {
+    "pre_model_fn": ("model_dir",),
     "model_fn": ("model_dir",),
+    "model_warmup_fn": ("model_dir", "model"),
     "input_fn": ("body", "content_type"),
     "predict_fn": ("data", "model"),
+    "predict_batch_fn": ("list_of_data", "model"),
     "output_fn": ("prediction", "accept"),
+    "transform_fn": ("model", "body", "content_type", "accept"),
 }
 
-# Functions that the AWS toolkits know as well. A program that counts on one would answer wrongly without it.
-_NOT_CALLED = ("transform_fn", "pre_model_fn", "model_warmup_fn")
+# Functions that take the place of others, which would then never be called.
+_INSTEAD = {
+    "transform_fn": ("input_fn", "predict_fn", "predict_batch_fn", "output_fn"),
+    "predict_batch_fn": ("predict_fn",),
+}
+
+Text = Union[bytes, str]
 
 
 @dataclass(frozen=True)
@@ -48,17 +62,22 @@ class Hooks:
     ``hooks.predict_fn(data, model, context)``.
     """
 
+    pre_model_fn: Callable[[str, Context], object] | None = None
     model_fn: Callable[[str, Context], object] | None = None
-    input_fn: Callable[[bytes, str, Context], object] | None = None
+    model_warmup_fn: Callable[[str, object, Context], object] | None = None
+    input_fn: Callable[[Text, str, Context], object] | None = None
     predict_fn: Callable[[object, object, Context], object] | None = None
+    predict_batch_fn: Callable[[list[object], object, Context], object] | None = None
     output_fn: Callable[[object, str, Context], object] | None = None
+    transform_fn: Callable[[object, Text, str, str, Context], object] | None = None
 
 
 def load(model_dir: str, program: str = "inference.py") -> Hooks:
     """Imports a model's program and checks its functions.
 
     The program becomes a module under a name made of its whole path, so that the programs of two models, which are
-    both called inference.py, never meet.
+    both called inference.py, never meet. Where its directory is a package (it holds ``__init__.py``), the program is
+    a module of that package, and relative imports work.
 
     Args:
         model_dir: The model's directory.
@@ -69,18 +88,19 @@ def load(model_dir: str, program: str = "inference.py") -> Hooks:
 
     Raises:
         ModelError: It cannot be imported (the cause is chained), a function has another signature than the one
-            above, or it defines a function of the AWS toolkits that would not be called. The message names the file,
+            above, or two functions are defined of which one would never be called. The message names the file,
             and the function with what was found and what was expected.
     """
     directory = Path(model_dir, CODE_DIRECTORY).absolute()
     path = program_path(model_dir, program)
     if directory.is_dir():
-        _put_first_on_path(str(directory))
+        put_first_on_path(directory)
     if not path.is_file():
         return Hooks()
-    module = _import(path)
-    _refuse_others(module, path)
-    return Hooks(**{name: _hook(module, name, path) for name in _ARGUMENTS})
+    module = _import(path, directory)
+    hooks = Hooks(**{name: _hook(module, name, path) for name in _ARGUMENTS})
+    _check_none_is_idle(hooks, path)
+    return hooks
 
 
 def program_path(model_dir: str, program: str = "inference.py") -> Path:
@@ -89,26 +109,51 @@ def program_path(model_dir: str, program: str = "inference.py") -> Path:
     return Path(model_dir, CODE_DIRECTORY, name).absolute()
 
 
-def _put_first_on_path(directory: str) -> None:
-    if directory in sys.path:
-        sys.path.remove(directory)
-    sys.path.insert(0, directory)
-
-
-def _import(path: Path) -> ModuleType:
-    name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+def _import(path: Path, code: Path) -> ModuleType:
     try:
-        return import_file(name, path)
+        return _import_program(path, code)
     # A program that calls sys.exit() while it is imported has failed to load, and must say so.
     except (Exception, SystemExit) as error:
         raise ModelError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
 
 
-def _refuse_others(module: ModuleType, path: Path) -> None:
-    for name in _NOT_CALLED:
-        if hasattr(module, name):
-            known = ", ".join(_ARGUMENTS)
-            raise ModelError(f"{path} defines {name}, which this version does not call; it calls {known}.")
+def _import_program(path: Path, code: Path) -> ModuleType:
+    top = _outermost_package(path.parent, code)
+    if top is None:
+        return import_file(_unique_name(path), path)
+    if top != code:
+        return importlib.import_module(_dotted(path, code))
+    # The directory's own name, "code", is that of a module of the standard library.
+    package = _unique_name(code)
+    import_file(package, code / "__init__.py", package_path=[str(code)])
+    return importlib.import_module(f"{package}.{_dotted(path, code)}")
+
+
+def _outermost_package(directory: Path, code: Path) -> Path | None:
+    """The package, code or one below it, that all of a program's packages are in; None without one."""
+    top = None
+    while directory.is_relative_to(code) and directory.joinpath("__init__.py").is_file():
+        top = directory
+        directory = directory.parent
+    return top
+
+
+def _dotted(path: Path, code: Path) -> str:
+    return ".".join(path.relative_to(code).with_suffix("").parts)
+
+
+def _unique_name(path: Path) -> str:
+    return f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+
+
+def _check_none_is_idle(hooks: Hooks, path: Path) -> None:
+    for name, others in _INSTEAD.items():
+        idle = [other for other in others if getattr(hooks, other)]
+        if getattr(hooks, name) and idle:
+            raise ModelError(
+                f"{path} defines {name} beside {' and '.join(idle)}, which would never be called: {name} takes the "
+                f"place of {', '.join(others)}. Expected one or the other."
+            )
 
 
 def _hook(module: ModuleType, name: str, path: Path) -> Callable[..., object] | None:

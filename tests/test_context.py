@@ -232,3 +232,54 @@ def test_the_platform_s_attributes_follow_changed_headers() -> None:
     context = context_of({})
     context.request_processor = [OurRequestProcessor({CUSTOM_ATTRIBUTES: "later"})]
     assert context.custom_attributes == "later"
+
+
+# -- parts of a batch -------------------------------------------------------------------------------------------------
+
+
+def test_the_context_of_one_request() -> None:
+    """It shows that request as if it were alone, and what is set on it is set on that request."""
+    whole = context_of({"X-A": "0", INFERENCE_ID: "i-0"}, {"X-A": "1", INFERENCE_ID: "i-1"}, {"X-A": "2"})
+    part = whole.for_requests([1])
+    assert (part.request_id, part.inference_id, part.raw_body) == ("id-1", "i-1", b"body-1")
+    assert part.get_request_header(0, "x-a") == "1"
+    part.set_response_status(201, "Created")
+    part.set_response_header(0, "X-B", "b")
+    assert [whole.get_response_status(place)[0] for place in range(3)] == [200, 201, 200]
+    assert [whole.get_response_headers(place) for place in range(3)] == [{}, {"X-B": "b"}, {}]
+    with pytest.raises(IndexError):
+        part.get_request_header(1, "X-A")
+    assert (whole.request_id, whole.get_request_id(2)) == ("id-0", "id-2")
+
+
+def test_the_context_of_some_requests() -> None:
+    """Places are counted anew, and all of a batch are the batch itself."""
+    whole = context_of({"X-A": "0"}, {"X-A": "1"}, {"X-A": "2"})
+    part = whole.for_requests([0, 2])
+    assert part.request_ids == {0: "id-0", 1: "id-2"}
+    assert [part.get_request_header(place, "X-A") for place in range(2)] == ["0", "2"]
+    assert whole.for_requests([0, 1, 2]) is whole
+    assert whole.for_requests([]).request_id is None
+    assert (part.model_name, part.system_properties) == (whole.model_name, whole.system_properties)
+
+
+# -- custom attributes of an answer -----------------------------------------------------------------------------------
+
+
+def test_custom_attributes_of_an_answer() -> None:
+    """They become the platform's header, of the first request or the one that is named."""
+    context = context_of({CUSTOM_ATTRIBUTES: "asked"}, {})
+    context.set_custom_attributes("trace=1; cached")
+    context.set_custom_attributes("x" * 1024, 1)
+    assert context.get_response_headers(0) == {CUSTOM_ATTRIBUTES: "trace=1; cached"}
+    assert context.get_response_headers(1) == {CUSTOM_ATTRIBUTES: "x" * 1024}
+    assert context.custom_attributes == "asked"
+
+
+@pytest.mark.parametrize("value", ["x" * 1025, "grün", "a\nb", "a\rb", "\0", "\x7f"])
+def test_custom_attributes_that_the_platform_drops_are_refused(value: str) -> None:
+    """What the platform would not pass on is an error where it is set, not a header that is missing later."""
+    context = context_of({})
+    with pytest.raises(ValueError, match="at most 1024 visible characters of ASCII"):
+        context.set_custom_attributes(value)
+    assert context.get_response_headers(0) == {}

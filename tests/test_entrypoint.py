@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -229,5 +230,5 @@ def test_serve(
     process.send_signal(number)
     assert process.wait(40) == 0
     log = (tmp_path / "log").read_text()
-    assert "model_handler - predicted in " in log
+    assert re.search(r"model_handler \[[0-9a-f-]+\] - predicted in ", log)
     assert "Traceback" not in log

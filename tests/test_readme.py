@@ -11,33 +11,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import requests
+from readme_blocks import README, blocks, handlers
 from running_server import eventually, free_port
 
 from sagemaker_inference_lite import errors
 from sagemaker_inference_lite.settings import Settings, listing
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEFAULT_HANDLER = "sagemaker_inference_lite.default_handler_service"
 HANDLER_IN_IMAGE = "/home/model-server/model_handler.py:handle"
+# Served in tests/frameworks/, where there are the libraries that they need.
+OF_FRAMEWORKS = {"scikit_learn.py", "pytorch.py", "onnx_runtime.py"}
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-
-
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of a language, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-def handlers() -> dict[str, str]:
-    """The Python blocks that are files, by the name that their first line gives."""
-    found = [(re.match(r"# (\S+), served ", block), block) for block in blocks("python")]
-    return {name[1]: block for name, block in found if name}
 
 
 # -- A server that the README starts -----------------------------------------------------------------------------------
@@ -103,12 +95,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         yield url, base_dir
 
 
-def load(server: tuple[str, Path], handler: str | None) -> str:
+def load(server: tuple[str, Path], handler: str | None, **more: int) -> str:
     """Loads the model under a new name with a handler, the server's own without one; the URL to ask it at."""
     url, base_dir = server
     name = f"model{len(list(base_dir.glob('models/*')))}"
     directory = make_model(base_dir / "models" / name / "model")
-    body = {"model_name": name, "url": str(directory), **({"handler": handler} if handler else {})}
+    body = {"model_name": name, "url": str(directory), **({"handler": handler} if handler else {}), **more}
     answer = requests.post(f"{url}/models", json=body, timeout=60)
     assert answer.status_code == 200, (base_dir / "log").read_text()
     return f"{url}/models/{name}/invoke"
@@ -118,8 +110,10 @@ def load(server: tuple[str, Path], handler: str | None) -> str:
 
 
 def test_there_is_an_example_of_each_kind() -> None:
-    """All the handlers below are in the README, and no other."""
-    assert set(handlers()) == {"function.py", "class.py", "subclass.py", "code/inference.py", "words.py"}
+    """All the handlers below, and those that tests/frameworks/ serves, are in the README, and no other."""
+    own = "function.py class.py subclass.py code/inference.py batches.py asking.py words.py"
+    assert set(handlers()) - OF_FRAMEWORKS == set(own.split())
+    assert set(handlers()) >= OF_FRAMEWORKS
 
 
 def test_the_two_lines_and_a_function(server: tuple[str, Path]) -> None:
@@ -151,9 +145,26 @@ def test_the_models_own_code(server: tuple[str, Path]) -> None:
 def test_another_type(server: tuple[str, Path]) -> None:
     """A codec that a handler registers is used for requests and answers."""
     url = load(server, f"{server[1] / 'words.py'}:Handler")
-    headers = {"Content-Type": "text/plain", "Accept": "text/plain"}
+    headers = {"Content-Type": "text/x-words", "Accept": "text/x-words"}
     answer = requests.post(url, data="14 1", headers=headers, timeout=20)
-    assert (answer.text, answer.headers["Content-Type"]) == ("42.0 3.0", "text/plain")
+    assert (answer.text, answer.headers["Content-Type"]) == ("42.0 3.0", "text/x-words")
+
+
+def test_batches(server: tuple[str, Path]) -> None:
+    """Requests that come together are answered together, each with its own status."""
+    url = load(server, str(server[1] / "batches.py"), batch_size=2, max_batch_delay=1000)
+    with ThreadPoolExecutor(2) as pool:
+        right, wrong = pool.map(lambda data: requests.post(url, json=data, timeout=20), ([14], [-1]))
+    assert (right.status_code, right.json()) == (200, 42)
+    assert (wrong.status_code, wrong.json()["error"]["message"]) == (422, "Lengths are not negative.")
+
+
+def test_the_context(server: tuple[str, Path]) -> None:
+    """A subclass reads the request's headers on its context, and sets those of the answer."""
+    url = load(server, str(server[1] / "asking.py"))
+    name = "X-Amzn-SageMaker-Custom-Attributes"
+    answer = requests.post(url, json=[1], headers={name: "7"}, timeout=20)
+    assert (answer.status_code, answer.headers[name], answer.json()) == (202, "trace=7", [3])
 
 
 # -- The commands ------------------------------------------------------------------------------------------------------
@@ -224,6 +235,7 @@ def test_the_dockerfile() -> None:
         (errors.HandlerError, "The handler cannot be found or imported"),
         (errors.StartTimeoutError, "A process did not become ready in time"),
         (errors.ModelLoadError, "the model could not be loaded in three tries"),
+        (errors.RequirementsError, "`code/requirements.txt` could not be installed"),
     ],
 )
 def test_exit_statuses(error: type[errors.LaunchError], says: str) -> None:

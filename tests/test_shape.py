@@ -27,20 +27,24 @@ BASE = {
     "error_body",
     "python_file",
     "exit_status",
+    "log_lines",
     "process_group",
+    "requirements",
 }
 LAUNCH = {"supervision", "mms", "preflight"}
-REQUEST = {"default_handler_service", "user_module", "codecs", "content_types", "context"}
+REQUEST = {"default_handler_service", "user_module", "model_files", "codecs", "content_types", "context", "failures"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "machine": set(),
     "memory": set(),
     "exit_status": set(),
+    "log_lines": set(),
     "process_group": set(),
     "python_file": set(),
     "error_body": {"errors", "memory"},
     "settings": {"errors"},
+    "requirements": {"errors", "settings", "exit_status", "process_group"},
     "supervision": BASE,
     "mms": BASE | {"supervision"},
     "preflight": BASE | {"supervision", "mms"},
@@ -154,12 +158,12 @@ def test_only_the_command_prints_and_exits(file: Path) -> None:
 
 @pytest.mark.parametrize("file", MODULES, ids=str)
 def test_only_entry_points_read_the_environment(file: Path) -> None:
-    """The environment is an argument: only model_server, the command and the worker's programs read os.environ.
+    """The environment is an argument: only model_server, the command and programs of ours read os.environ.
 
     And the default handler service, when it is initialized: it is made without arguments, as MMS makes handlers.
     """
     entry_points = ("model_server", "cli", "__main__", "default_handler_service")
-    if room_of(file) in entry_points or (room_of(file) == "worker" and is_program(file)):
+    if room_of(file) in entry_points or (room_of(file) in ("worker", "requirements") and is_program(file)):
         return
     names = {dotted(node) for node in ast.walk(tree_of(file)) if isinstance(node, ast.Attribute)}
     names |= set(imports_of(file))
@@ -181,7 +185,7 @@ def test_only_mms_knows_its_names(file: Path) -> None:
 def test_nothing_unpickles(file: Path) -> None:
     """No module imports what runs code that bytes hold, or names it, but where the owner's model file is loaded."""
     tree = tree_of(file)
-    if room_of(file) != "default_handler_service":
+    if room_of(file) != "model_files":
         names = {name.split(".")[0] for name in imports_of(file)} | set(strings_of(tree))
         assert not names & UNPICKLERS
     allowed = [node.value for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "allow_pickle"]

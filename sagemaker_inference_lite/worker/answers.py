@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import json
-import logging
-import traceback
-import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from sagemaker_inference_lite import log_lines
 from sagemaker_inference_lite.context import Context, Headers
-from sagemaker_inference_lite.error_body import describe, error_body, known_status
+from sagemaker_inference_lite.error_body import known_status
+from sagemaker_inference_lite.failures import failure, refuse_stream
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker.loader import Handle
-
-logger = logging.getLogger(__name__)
 
 JSON = "application/json"
 
@@ -37,39 +34,21 @@ class AnswerOptions(NamedTuple):
 def answer(handle: Handle, context: Context, requests: Sequence[wire.Request], options: AnswerOptions) -> bytes:
     """The frame that answers a PREDICT. Never raises: a failure of the handler's is an answer too."""
     context.begin((request.request_id, _headers(request), _raw_body(request)) for request in requests)
+    log_lines.belong_to(context)
     try:
         data = [_inputs(request, options.decode_input) for request in requests]
         results = handle(data, context)
         return wire.encode_predictions(_predictions(results, context, requests, options))
     except BaseException as error:  # a handler may raise anything, SystemExit included: it is its request that fails
-        return failure(error, context, requests, options)
+        log_lines.belong_to(context)
+        return _failed(error, context, options)
+    finally:
+        log_lines.belong_to(None)
 
 
-def failure(error: BaseException, context: Context, requests: Sequence[wire.Request], options: AnswerOptions) -> bytes:
-    """The frame that answers every request of a batch with an error, which is logged once with its id."""
-    error_id = uuid.uuid4().hex
-    status, type_name, message = describe(error)
-    ids = [request.request_id for request in requests]
-    logger.log(
-        logging.ERROR if status >= 500 else logging.INFO,
-        "request %s of model %s failed with status %d, error id %s: %s: %s",
-        ", ".join(ids),
-        context.model_name,
-        status,
-        error_id,
-        type(error).__name__,
-        error,
-        exc_info=error if status >= 500 else None,
-    )
-    trace = (
-        "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        if options.expose_tracebacks
-        else None
-    )
-    body = error_body(type_name, message, error_id=error_id, trace=trace)
-    if len(body) > options.max_body_bytes:  # in which an escaped character takes up to twelve bytes
-        body = error_body(type_name, message[: options.max_body_bytes // 16], error_id=error_id)
-    return refusal(ids, status, body)
+def _failed(error: BaseException, context: Context, options: AnswerOptions) -> bytes:
+    status, body = failure(error, context, max_bytes=options.max_body_bytes, expose_traceback=options.expose_tracebacks)
+    return refusal(list((context.request_ids or {}).values()), status, body)
 
 
 def refusal(request_ids: Sequence[str], status: int, body: bytes) -> bytes:
@@ -105,6 +84,7 @@ def _decoded(parameter: wire.Parameter) -> Any:
 def _predictions(
     results: Any, context: Context, requests: Sequence[wire.Request], options: AnswerOptions
 ) -> list[wire.Prediction]:
+    refuse_stream(results)
     if not isinstance(results, (list, tuple)) or len(results) != len(requests):
         found = f"{len(results)} answers" if isinstance(results, (list, tuple)) else f"a {type(results).__name__}"
         raise TypeError(
@@ -138,4 +118,5 @@ def _body(result: Any) -> tuple[wire.Buffer, str]:
         return result.tobytes(), ""
     if isinstance(result, str):
         return result.encode(), ""
+    refuse_stream(result)
     return json.dumps(result).encode(), JSON

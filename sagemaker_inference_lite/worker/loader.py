@@ -22,7 +22,7 @@ from typing import Any, Callable, Optional
 
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import HandlerError
-from sagemaker_inference_lite.python_file import import_file
+from sagemaker_inference_lite.python_file import import_file, put_first_on_path
 
 Handle = Callable[[Optional[list[dict[str, Any]]], Context], Any]
 
@@ -109,9 +109,7 @@ def _find_file(file: str, directories: Sequence[Path]) -> Path | None:
 
 def _import_file(path: Path, handler_service: str) -> ModuleType:
     """Import a file under its own name, its directory first on sys.path, so that what lies beside it imports."""
-    directory = str(path.parent)
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
+    put_first_on_path(path.parent)
     name = _module_name(path)
     if name in sys.modules:
         return sys.modules[name]

@@ -7,14 +7,18 @@ import logging
 import os
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
+from sagemaker_inference_lite import log_lines
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.memory import is_memory_error
 from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.python_file import put_first_on_path
+from sagemaker_inference_lite.user_module import CODE_DIRECTORY
 from sagemaker_inference_lite.worker import answers, slot_page
 from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.connection import Connection
@@ -49,6 +53,7 @@ class Job(NamedTuple):
         page: Shared with the zygote.
         on_loaded: Called once the model is ready.
         default_handler: The handler service that the zygote has imported already, and its entry point.
+        provide_packages: Called with the model's directory before anything of the model's is imported.
         refusal: None, or why to refuse one request instead of loading.
     """
 
@@ -59,11 +64,13 @@ class Job(NamedTuple):
     default_handler: str | None
     default_entry_point: Any
     options: AnswerOptions
+    provide_packages: Callable[[Path], None]
     refusal: Refusal | None = None
 
 
 def run(job: Job) -> bytes:
     """Do the job until the front end closes the connection; returns the worker's last word."""
+    log_lines.belong_to_model(job.load.model_name)
     try:
         if job.refusal is not None:
             return _refuse_one(job, job.refusal)
@@ -107,6 +114,11 @@ def _load(job: Job, context: Context) -> Handle:
     if model_dir not in sys.path:
         sys.path.insert(0, model_dir)
     context.manifest = read_manifest(model_dir)
+    job.provide_packages(Path(model_dir))
+    code = Path(model_dir, CODE_DIRECTORY).absolute()
+    if code.is_dir():
+        # AWS's toolkits import a model's program by its name (sagemaker_inference/transformer.py).
+        put_first_on_path(code)
     if job.load.handler == job.default_handler:
         entry_point = job.default_entry_point
     else:
@@ -145,7 +157,10 @@ def _refuse_one(job: Job, refusal: Refusal) -> bytes:
         return CLOSED
     ids = [request.request_id for request in requests]
     job.page.begin(ids)
-    frame = answers.refusal(ids, refusal.status, error_body("ModelNotLoaded", refusal.message))
+    error_id = uuid.uuid4().hex
+    logger.error("request %s is refused, error id %s: %s", ", ".join(ids), error_id, refusal.message)
+    body = error_body("ModelNotLoaded", refusal.message, error_id=error_id)
+    frame = answers.refusal(ids, refusal.status, body)
     job.page.enter(slot_page.ANSWERING)
     job.connection.sock.sendall(frame)
     job.page.enter(slot_page.IDLE)

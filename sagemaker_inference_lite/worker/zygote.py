@@ -26,15 +26,18 @@ import socket
 import sys
 import threading
 import time
+import uuid
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Callable
 
+from sagemaker_inference_lite import log_lines
 from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import HandlerError, WireError
 from sagemaker_inference_lite.exit_status import signal_name
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.process_group import kill_group
+from sagemaker_inference_lite.requirements import of_one_model, overlay
 from sagemaker_inference_lite.settings import Settings
 from sagemaker_inference_lite.worker import answers, slot_page, worker
 from sagemaker_inference_lite.worker.after_fork import become_worker
@@ -65,9 +68,6 @@ _FILES_SECONDS = 1.0
 
 # An event must reach the supervisor in one piece.
 _LONGEST_MESSAGE = 10_000
-
-# A worker's lines get the model's name before them where the supervisor passes them on.
-LOG_FORMAT = "%(asctime)s [%(levelname)s] %(name)s - %(message)s"
 
 
 class Zygote:
@@ -157,6 +157,20 @@ class Zygote:
         self._loop.watch(model.listener, lambda: self._accept_worker(model))
         self._loop.watch(stub, lambda: self._model_gone(model))
 
+    def _packages_of(self, model: Model) -> Path:
+        """Where packages of the model's own are installed. There is one stub for each model."""
+        return self._directory / "packages" / str(model.stub_pid)
+
+    def _remove_packages(self, model: Model) -> None:
+        """Remove the packages of a model that is gone, once no worker of its can import any."""
+        directory = self._packages_of(model)
+        is_used = model in self._models or any(slot.model is model for slot in self._workers.values())
+        if directory.exists() and not is_used:
+            # Thousands of files take a second: in a process of its own, which ends with this one's group at the latest.
+            argv = overlay.removal(directory)
+            with suppress(OSError):  # it is removed with everything else, then
+                os.posix_spawn(argv[0], argv, os.environ)
+
     def _accept(self, listener: socket.socket) -> socket.socket | None:
         try:
             return listener.accept()[0]
@@ -174,6 +188,7 @@ class Zygote:
         model.unlink_address()
         self._loop.drop(model.listener)
         self._models.remove(model)
+        self._remove_packages(model)
         # A connection that ended before the 507 was sent would turn it into a 500.
         if not any(slot.awaits_507 for slot in model.slots):
             self._close_all(model)
@@ -300,6 +315,9 @@ class Zygote:
                 default_entry_point=self._entry_point,
                 options=self._options,
                 refusal=refusal,
+                provide_packages=lambda model_dir: of_one_model.provide(
+                    model_dir, self._packages_of(slot.model), self._settings
+                ),
             )
             events.sendall(worker.run(job))
             _finish()
@@ -381,7 +399,6 @@ class Zygote:
                 message = f"The model took longer than {limit} seconds for a request (SAGEMAKER_MODEL_SERVER_TIMEOUT)."
             else:
                 continue
-            logger.error("worker %d of model %s is ended: %s", pid, slot.model.name, message)
             slot.killed_because = worker.Refusal(504, message)
             kill_group(pid)
 
@@ -411,6 +428,7 @@ class Zygote:
             self._loop.drop(slot.events)
         if slot.closed:
             slot.release()
+            self._remove_packages(slot.model)
             return
         self._note_ready()
         if slot.last_word in (worker.CLOSED, worker.NO_MESSAGE):
@@ -424,10 +442,18 @@ class Zygote:
 
     def _died_serving(self, slot: Slot, pid: int, code: int, reading: slot_page.Reading) -> None:
         reason = slot.killed_because or _reason_of(code, "while it handled a request")
-        if not slot.killed_because:
-            logger.error("worker %d of model %s ended: %s", pid, slot.model.name, reason.message)
-        if reading.state == slot_page.HANDLING and reading.request_ids:
-            body = error_body("WorkerDied", reason.message)
+        is_owed = reading.state == slot_page.HANDLING and reading.request_ids
+        error_id = uuid.uuid4().hex
+        logger.error(
+            "worker %d of model %s ended: %s%s",
+            pid,
+            slot.model.name,
+            reason.message,
+            f" (request {', '.join(reading.request_ids)}, error id {error_id})" if is_owed else "",
+        )
+        if is_owed:
+            type_name = "TimeLimitExceeded" if slot.killed_because else "WorkerDied"
+            body = error_body(type_name, reason.message, error_id=error_id)
             self._send(slot, answers.refusal(reading.request_ids, reason.status, body))
         elif reading.state != slot_page.IDLE:
             # Half of a request may have been read, or half of an answer sent: nobody else can go on from there.
@@ -437,8 +463,8 @@ class Zygote:
 
     def _died_loading(self, slot: Slot, pid: int, code: int) -> None:
         reason = slot.killed_because or _LOAD_REASONS.get(slot.last_word)
-        if reason is None:
-            reason = _reason_of(code, "while it loaded the model")
+        if slot.killed_because or reason is None:
+            reason = reason or _reason_of(code, "while it loaded the model")
             logger.error("worker %d of model %s ended: %s", pid, slot.model.name, reason.message)
         self._could_not_load(slot, reason)
 
@@ -554,6 +580,14 @@ def _exists(pid: int) -> bool:
     return True
 
 
+def _remove(directory: Path) -> None:
+    """Remove a directory into which Java, which is about to notice that it is to end, may be writing still."""
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while directory.exists() and time.monotonic() < deadline:
+        shutil.rmtree(directory, ignore_errors=True)
+        time.sleep(0.01)
+
+
 def _preload(module: str) -> None:
     try:
         importlib.import_module(module)
@@ -575,7 +609,7 @@ def _end_with(supervisor: socket.socket, directory: Path) -> Callable[[], None]:
     def watch() -> None:
         readable, _, _ = select.select([supervisor, receiver], [], [])
         if receiver not in readable:  # the supervisor never says anything: it has ended
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove(directory)
             os._exit(1)
 
     thread = threading.Thread(target=watch, name="supervisor-watch", daemon=True)
@@ -600,13 +634,19 @@ def main() -> int:
     parser.add_argument("--max-response-size", type=int, required=True)
     parser.add_argument("--decode-input", action="store_true")
     parser.add_argument("--look-in", type=Path, action="append", default=[])
+    parser.add_argument("--packages", type=Path)
     arguments = parser.parse_args()
     settings = Settings.from_environ(os.environ)
-    logging.basicConfig(stream=sys.stdout, level=settings.container_log_level, format=LOG_FORMAT)
+    log_lines.install()
+    stream = logging.StreamHandler(sys.stdout)
+    stream.setFormatter(log_lines.Formatter())
+    logging.basicConfig(level=settings.container_log_level, handlers=[stream])
     supervisor = socket.socket(fileno=arguments.supervisor_fd)
     options = AnswerOptions(arguments.max_response_size, settings.expose_tracebacks, arguments.decode_input)
     zygote = Zygote(settings, arguments.directory, supervisor, options, arguments.max_request_size)
     stop_watching = _end_with(supervisor, arguments.directory)
+    if arguments.packages is not None:
+        overlay.activate(arguments.packages)
     try:
         zygote.prepare(arguments.handler, arguments.look_in)
     except HandlerError as error:
@@ -618,7 +658,7 @@ def main() -> int:
         zygote.run()
     finally:
         # The supervisor removes it; where it was killed, nobody else is left to.
-        shutil.rmtree(arguments.directory, ignore_errors=True)
+        _remove(arguments.directory)
     return 0
 
 

@@ -165,33 +165,41 @@ def test_errors_of_model_fn_are_not_wrapped(tmp_path: Path) -> None:
     assert not service.initialized
 
 
-def test_model_joblib_is_loaded_where_there_is_no_model_fn(tmp_path: Path) -> None:
+def test_a_model_file_is_loaded_where_there_is_no_model_fn(tmp_path: Path) -> None:
     """A model.joblib is the model, made with classes that lie in the code directory if need be."""
     joblib = pytest.importorskip("joblib", reason="joblib is not installed")
     joblib.dump({"weights": [1, 2]}, tmp_path / "model.joblib")
     assert make(tmp_path).model == {"weights": [1, 2]}
 
 
-def test_a_model_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """A broken model.joblib fails the load with its path and the cause."""
-    pytest.importorskip("joblib", reason="joblib is not installed")
-    (tmp_path / "model.joblib").write_bytes(b"garbage")
-    with pytest.raises(ModelError, match="cannot be loaded") as caught:
-        make(tmp_path)
-    assert str(tmp_path / "model.joblib") in str(caught.value)
-    assert caught.value.__cause__ is not None
-
-
-def test_no_model_at_all_says_what_was_looked_for(tmp_path: Path) -> None:
-    """Without a model_fn and a model.joblib the load fails, and says what was looked for, where, and what is there."""
-    (tmp_path / "model.bin").touch()
-    with pytest.raises(ModelError) as caught:
-        make(tmp_path)
-    message = str(caught.value)
-    assert f"{tmp_path / 'code' / 'inference.py'} is not there" in message
-    assert f"model.joblib is not in {tmp_path}, which holds model.bin." in message
-    with pytest.raises(ModelError, match=r"inference.py defines no model_fn, .* which holds code, model.bin"):
+def test_no_model_at_all_fails_the_load(tmp_path: Path) -> None:
+    """Without a model_fn and a model's file the load fails."""
+    with pytest.raises(ModelError, match=r"model\.joblib"):
         make(tmp_path, "")
+
+
+def test_functions_around_the_load(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """pre_model_fn is called before the model is loaded, model_warmup_fn with the model before any request."""
+    caplog.set_level(logging.INFO)
+    service = make(
+        tmp_path,
+        """
+        calls = []
+        def pre_model_fn(model_dir): calls.append(["pre", model_dir])
+        def model_fn(model_dir): calls.append(["load", model_dir]); return lambda data: calls
+        def model_warmup_fn(model_dir, model, context): calls.append(["warm", model(0) is calls, context.model_name])
+        """,
+    )
+    expected = [["pre", str(tmp_path)], ["load", str(tmp_path)], ["warm", True, "model"]]
+    assert json.loads(call(service, PLAIN)[0][0]) == expected
+    assert "model loaded in" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["pre_model_fn", "model_warmup_fn"])
+def test_errors_around_the_load_fail_it(tmp_path: Path, name: str) -> None:
+    """What pre_model_fn or model_warmup_fn raises fails the load."""
+    with pytest.raises(OSError, match="no licence"):
+        make(tmp_path, f"def model_fn(d): return len\ndef {name}(*_): raise OSError('no licence')")
 
 
 # -- A request ---------------------------------------------------------------------------------------------------------
@@ -267,10 +275,11 @@ def test_a_query_string_changes_nothing() -> None:
     assert handle_raw(echo(), {"verbose": b"1", "body": b"[1]"})[0] == b"[1]"
 
 
-def test_a_body_that_was_decoded_already_is_refused_clearly() -> None:
-    """An object in place of a body is a mistake of the server's configuration, and is said to be one."""
-    with pytest.raises(TypeError, match="body must be bytes, not dict"):
-        handle_raw(echo(), {"body": {"a": 1}})
+def test_a_body_that_was_decoded_already_is_refused_clearly(caplog: pytest.LogCaptureFixture) -> None:
+    """An object in place of a body is a mistake of the server's configuration, and the log says so."""
+    _, context = handle_raw(echo(), {"body": {"a": 1}})
+    assert context.get_response_status(0)[0] == 500
+    assert "body must be bytes, not dict" in caplog.text
 
 
 # -- Hooks and overrides -----------------------------------------------------------------------------------------------
@@ -282,7 +291,7 @@ def test_hooks_replace_the_defaults(tmp_path: Path) -> None:
         tmp_path,
         """
         def model_fn(model_dir): return "model"
-        def input_fn(body, content_type): return [body.decode(), content_type]
+        def input_fn(body, content_type): return [body.decode(), content_type]  # bytes, as a/b is no text
         def predict_fn(data, model, context): return [*data, model, context.request_id]
         def output_fn(prediction, accept): return "|".join([*prediction, accept]), "text/x-joined"
         """,
@@ -320,31 +329,6 @@ def test_each_method_can_be_overridden_alone(method: str, expected: bytes) -> No
     service = type("Service", (Echo,), {method: overrides[method]})(Settings())
     service.initialize(Context("model", "/nowhere"))
     assert call(service, PLAIN)[0] == [expected]
-
-
-class Predictor:
-    """A model with the method that scikit-learn's have, which can also be called."""
-
-    def predict(self, data: Any) -> Any:
-        """The way that is preferred."""
-        return data + 1
-
-    def __call__(self, data: Any) -> Any:
-        """The way that is not."""
-        raise AssertionError
-
-
-def test_a_model_is_asked_by_predict_or_called() -> None:
-    """A model's method predict goes before a call of the model itself."""
-    service = echo()
-    assert service.predict(1, Predictor()) == 2
-    assert service.predict([1, 2], sum) == 3
-
-
-def test_a_model_that_cannot_be_asked_is_a_clear_error() -> None:
-    """A model with neither is a TypeError that names its type."""
-    with pytest.raises(TypeError, match="a model of type dict has no method predict"):
-        echo().predict([1], {"weights": 1})
 
 
 @pytest.mark.parametrize(
@@ -391,8 +375,8 @@ def test_postprocess_may_return_bodies_pairs_and_objects(
         (b"{", {"Content-Type": JSON}, 400, "ClientError", "Bad Request"),
         (b"1,2\n3", {"Content-Type": CSV}, 400, "ClientError", "Bad Request"),
         (b"1", {"Content-Type": "nonsense"}, 400, "ClientError", "Bad Request"),
-        (b"1", {"Content-Type": "image/png"}, 415, "UnsupportedMediaTypeError", "Unsupported Media Type"),
-        (b"[1]", {"Accept": "image/png"}, 406, "NotAcceptableError", "Not Acceptable"),
+        (b"1", {"Content-Type": "image/gif"}, 415, "UnsupportedMediaTypeError", "Unsupported Media Type"),
+        (b"[1]", {"Accept": "image/gif"}, 406, "NotAcceptableError", "Not Acceptable"),
         (b'{"a": 1}', {"Accept": "text/csv"}, 406, "NotAcceptableError", "Not Acceptable"),
     ],
 )
@@ -406,7 +390,7 @@ def test_mistakes_of_clients_are_4xx(
     assert context.get_response_status(0) == (status, phrase)
     assert context.get_response_content_type(0) == JSON
     assert error["type"] == kind
-    (record,) = caplog.records
+    record = caplog.records[-1]
     assert (record.levelno, record.exc_info) == (logging.INFO, None)
     assert error["id"] in record.getMessage()
 
@@ -470,21 +454,259 @@ def test_tracebacks_are_sent_where_the_setting_says_so(caplog: pytest.LogCapture
     assert "RuntimeError: secret" in trace
 
 
-@pytest.mark.parametrize(("command", "kind"), [(b'"broken"', RuntimeError), (b'"memory"', MemoryError)])
-def test_a_failure_alone_in_its_batch_propagates(command: bytes, kind: type[Exception]) -> None:
-    """The worker answers an unexpected error of a request that is alone, so it leaves handle as it was raised."""
-    with pytest.raises(kind, match="secret"):
-        call(commanded(), (command, {}))
+@pytest.mark.parametrize(("command", "status"), [(b'"broken"', 500), (b'"memory"', 507)])
+def test_a_failure_alone_in_its_batch(command: bytes, status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A request that is alone is answered as it is in a batch, and the log has its ids, the model's name and why."""
+    headers = {"X-Amzn-SageMaker-Inference-Id": "mine-7"}
+    bodies, context = call(commanded(), (command, headers))
+    assert context.get_response_status(0)[0] == status
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert record.exc_info is not None
+    assert f"request id-0 of model model failed with status {status}" in message
+    assert f"error id {error_of(bodies[0])['id']}, inference id mine-7: " in message
 
 
 def test_the_service_goes_on_after_errors() -> None:
     """A request that failed leaves nothing behind for the next."""
     service = commanded()
-    with pytest.raises(RuntimeError):
-        call(service, (b'"broken"', {}))
+    call(service, (b'"broken"', {}))
     call(service, (b'"client"', {}))
     bodies, context = call(service, (b'"fine"', {}))
     assert (bodies, context.get_response_status(0)[0]) == ([b'"fine"'], 200)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "expected"),
+    [
+        (b'{"a": "\xc3\xa9"}', JSON, '{"a": "é"}'),
+        (b"\xef\xbb\xbf[1]", "application/json; charset=latin-1", "[1]"),
+        (b"\xe9,1", "Text/CSV; charset=iso-8859-1", "é,1"),
+        (b"\xef\xbb\xbfa,1", CSV, "a,1"),
+        (b"\x93NUMPY", NPY, b"\x93NUMPY"),
+        (b"a", "nonsense", b"a"),
+        (b"[1]", "", "[1]"),
+    ],
+)
+def test_functions_get_json_and_csv_as_text(
+    tmp_path: Path, body: bytes, content_type: str, expected: str | bytes
+) -> None:
+    """As with AWS's toolkit input_fn gets text for JSON and CSV, and bytes for all else; the bytes are at hand."""
+    program = """
+        seen = []
+        def model_fn(model_dir): return seen
+        def input_fn(body, content_type, context): seen[:] = [body, context.raw_body]
+        def predict_fn(data, model): return 0
+    """
+    service = make(tmp_path, program)
+    call(service, (body, {"Content-Type": content_type}))
+    assert service.model == [expected, body]
+
+
+@pytest.mark.parametrize(("content_type", "status"), [(JSON, 400), (CSV, 400), ("text/csv; charset=klingon", 415)])
+def test_text_that_is_none_is_refused_before_input_fn(tmp_path: Path, content_type: str, status: int) -> None:
+    """A body that is not text in its charset is the client's mistake."""
+    service = make(tmp_path, "def model_fn(d): return len\ndef input_fn(body, content_type): raise AssertionError")
+    _, context = call(service, (b"\xff\xfe", {"Content-Type": content_type}))
+    assert context.get_response_status(0)[0] == status
+
+
+def test_what_input_fn_gets_can_be_decoded(tmp_path: Path) -> None:
+    """The text that input_fn gets goes through codecs.decode as the bytes would."""
+    service = make(
+        tmp_path,
+        """
+        from sagemaker_inference_lite import codecs
+        def model_fn(model_dir): return lambda data: data
+        def input_fn(body, content_type): return codecs.decode(body, content_type)
+        """,
+    )
+    bodies, _ = call(service, (b"[1]", {}), (b"\xe9", {"Content-Type": "text/csv; charset=iso-8859-1"}))
+    assert bodies == [b"[1]", '[["é"]]'.encode()]
+
+
+# -- transform_fn ------------------------------------------------------------------------------------------------------
+
+
+def test_transform_fn_does_it_all(tmp_path: Path) -> None:
+    """It gets the model, the body as input_fn would, both types and the context; its answer is like output_fn's."""
+    service = make(
+        tmp_path,
+        """
+        def model_fn(model_dir): return "model"
+        def transform_fn(model, body, content_type, accept, context):
+            if body == "[]": raise ValueError("empty")
+            return [model, body, content_type, accept, context.request_id]
+        """,
+    )
+    bodies, context = call(service, (b"[1]", {"Accept": "*/*"}), (b"[]", {}), (b"[2]", {"Accept": JSON}))
+    assert json.loads(bodies[0]) == ["model", "[1]", JSON, JSON, "id-0"]
+    assert json.loads(bodies[2])[-1] == "id-2"
+    assert [context.get_response_status(place)[0] for place in range(3)] == [200, 500, 200]
+
+
+# -- Batches -----------------------------------------------------------------------------------------------------------
+
+
+BATCH = """
+    calls = []
+    def model_fn(model_dir): return calls
+    def predict_batch_fn(data, model, context):
+        calls.append(len(data))
+        return [[int(each.sum()), context.get_request_id(place)] for place, each in enumerate(data)]
+"""
+
+
+def test_a_batch_is_one_call(tmp_path: Path) -> None:
+    """predict_batch_fn is called once with the inputs of all requests, each of its own type, and answers each."""
+    service = make(tmp_path, BATCH)
+    requests: list[Request] = [(b"[1,2]", {}), (b"3,4\n", {"Content-Type": CSV}), (b"[5]", {"Accept": CSV})]
+    bodies, context = call(service, *requests)
+    assert bodies == [b'[3,"id-0"]', b'[7,"id-1"]', b"5\nid-2\n"]
+    assert [context.get_response_content_type(place) for place in range(3)] == [JSON, JSON, CSV]
+    assert service.model == [3]
+    assert call(service, PLAIN)[0] == [b'[3,"id-0"]']
+    assert service.model == [3, 1]
+
+
+def test_requests_that_cannot_be_read_are_not_in_the_batch(tmp_path: Path) -> None:
+    """A request that preprocess refused has its own error; the context of the call counts the others only."""
+    service = make(tmp_path, BATCH)
+    bodies, context = call(service, (b"[1", {}), (b"[2]", {}), (b"x", {"Content-Type": "a/b"}), (b"[3]", {}))
+    assert [context.get_response_status(place)[0] for place in range(4)] == [400, 200, 415, 200]
+    assert (bodies[1], bodies[3]) == (b'[2,"id-1"]', b'[3,"id-3"]')
+    assert service.model == [2]
+    call(service, (b"[", {}))
+    assert service.model == [2]
+
+
+class Batch(Echo):
+    """A service whose batches are answered as the test says."""
+
+    answer: Any = None
+
+    def predict_batch(self, data: list[Any], model: Any) -> Any:
+        """What the test says."""
+        return self.answer(data)
+
+
+def batch(answer: Any) -> Batch:
+    """Such a service, initialized."""
+    service = Batch(Settings())
+    service.answer = answer
+    service.initialize(Context("model", "/nowhere"))
+    return service
+
+
+def test_a_subclass_may_answer_batches() -> None:
+    """An overridden predict_batch gets the whole batch; an array has one prediction a row."""
+    bodies, _ = call(batch(lambda data: np.concatenate(data).reshape(-1, 1) * 2), (b"[1]", {}), (b"[2]", {}))
+    assert bodies == [b"[2]", b"[4]"]
+
+
+def test_an_exception_in_place_of_a_prediction_is_one_request_s() -> None:
+    """An element that is an exception is the error of its request alone."""
+    bodies, context = call(batch(lambda data: [1, ClientError(422, "too short"), 3]), PLAIN, PLAIN, PLAIN)
+    assert [context.get_response_status(place)[0] for place in range(3)] == [200, 422, 200]
+    assert error_of(bodies[1])["message"] == "too short"
+
+
+def test_an_error_of_the_whole_batch_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Where predict_batch raises, all its requests fail with one error id, and the log has one record for them."""
+
+    def fail(data: Any) -> Any:
+        raise RuntimeError("secret")
+
+    bodies, context = call(batch(fail), PLAIN, (b"[", {}), PLAIN)
+    assert [context.get_response_status(place)[0] for place in range(3)] == [500, 400, 500]
+    assert error_of(bodies[0])["id"] == error_of(bodies[2])["id"] != error_of(bodies[1])["id"]
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "request id-0, id-2 of model model failed" in record.getMessage()
+
+
+@pytest.mark.parametrize("answer", [[1], [1, 2, 3], "ab", b"ab", {"a": 1, "b": 2}, None, 7])
+def test_a_batch_needs_as_many_answers(answer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Anything but a sequence of as many predictions is a failure that says what was found."""
+    _, context = call(batch(lambda data: answer), PLAIN, PLAIN)
+    assert [context.get_response_status(place)[0] for place in range(2)] == [500, 500]
+    assert "a batch of 2 must be answered with a sequence of as many" in caplog.text
+
+
+def test_each_request_of_a_batch_has_its_own_context(tmp_path: Path) -> None:
+    """Functions see the headers, the body and the id of their own request, and set the status and headers of it."""
+    service = make(
+        tmp_path,
+        """
+        def model_fn(model_dir): return None
+        def predict_fn(data, model, context):
+            context.set_custom_attributes("of " + context.request_id)
+            context.set_response_status(201 + int(data[0]), "Made")
+            return [context.custom_attributes, context.raw_body.decode(), context.get_request_header(0, "X-A")]
+        """,
+    )
+    name = "X-Amzn-SageMaker-Custom-Attributes"
+    bodies, context = call(service, (b"[0]", {name: "a", "X-A": "1"}), (b"[1]", {name: "b", "X-A": "2"}))
+    assert [json.loads(body) for body in bodies] == [["a", "[0]", "1"], ["b", "[1]", "2"]]
+    assert [context.get_response_status(place)[0] for place in range(2)] == [201, 202]
+    assert [context.get_response_headers(place)[name] for place in range(2)] == ["of id-0", "of id-1"]
+
+
+def test_a_content_type_that_a_function_has_set_is_kept(tmp_path: Path) -> None:
+    """A function may say on the context what its bytes are."""
+    program = """
+        def model_fn(model_dir): return None
+        def predict_fn(data, model, context):
+            context.set_response_content_type(0, "image/gif")
+        def output_fn(prediction, accept): return b"GIF89a"
+    """
+    bodies, context = call(make(tmp_path, program), PLAIN)
+    assert (bodies, context.get_response_content_type(0)) == ([b"GIF89a"], "image/gif")
+
+
+# -- What is no answer -------------------------------------------------------------------------------------------------
+
+
+STREAMS = {
+    "a generator": "return (token for token in 'abc')",
+    "a generator function": "yield 1",
+    "an iterator": "return iter([1, 2])",
+    "an asynchronous generator": "async def tokens(): yield 1\n    return tokens()",
+}
+
+
+@pytest.mark.parametrize("place", ["predict_fn", "output_fn", "transform_fn", "predict_batch_fn"])
+@pytest.mark.parametrize("stream", STREAMS)
+def test_streaming_is_refused_clearly(tmp_path: Path, place: str, stream: str) -> None:
+    """A result that is yet to be computed is answered 500, and the caller is told that there is no streaming."""
+    program = f"def model_fn(d): return len\ndef {place}(*arguments):\n    {STREAMS[stream]}\n"
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "inference.py").write_text(program)
+    bodies, context = call(make(tmp_path), PLAIN)
+    assert context.get_response_status(0)[0] == 500
+    assert "Streaming is not available on this engine" in error_of(bodies[0])["message"]
+
+
+def test_output_fn_may_use_up_a_generator(tmp_path: Path) -> None:
+    """Between the functions of a program anything may be passed on."""
+    program = """
+        def model_fn(model_dir): return None
+        def predict_fn(data, model): return (str(each) for each in data)
+        def output_fn(prediction, accept): return " ".join(prediction)
+    """
+    assert call(make(tmp_path, program), PLAIN)[0] == [b"1 2"]
+
+
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+def test_a_coroutine_is_refused_clearly() -> None:
+    """Nobody waits for a coroutine here, and the caller is told that functions must not be async."""
+
+    async def later() -> int:
+        return 1
+
+    service = echo()
+    service.model = lambda data: later()
+    bodies, _ = call(service, PLAIN)
+    assert "must not be async" in error_of(bodies[0])["message"]
 
 
 # -- In a process of its own -------------------------------------------------------------------------------------------

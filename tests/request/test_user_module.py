@@ -218,7 +218,101 @@ def test_a_relative_model_directory_is_made_absolute(tmp_path: Path, monkeypatch
     assert sys.path[0] == str(tmp_path / "m" / "code")
 
 
-@pytest.mark.parametrize("name", ["transform_fn", "pre_model_fn", "model_warmup_fn"])
-def test_a_function_that_would_not_be_called_is_refused(tmp_path: Path, name: str) -> None:
-    """A program that counts on a function which this version does not call must not seem to work."""
-    assert f"defines {name}, which this version does not call" in refusal(tmp_path, f"def {name}(*_): ...")
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("pre_model_fn", ("d",)),
+        ("model_warmup_fn", ("d", "m")),
+        ("predict_batch_fn", (["a"], "m")),
+        ("transform_fn", ("m", b"b", "t", "a")),
+    ],
+)
+@pytest.mark.parametrize("takes_context", [True, False])
+def test_the_other_functions(tmp_path: Path, name: str, arguments: tuple[object, ...], takes_context: bool) -> None:
+    """Each function is called with the arguments that are documented, and with the context if it takes one."""
+    parameters = ", ".join("abcd"[: len(arguments)])
+    hooks = load(
+        tmp_path,
+        f"def {name}({parameters}{', context' * takes_context}): return {parameters}{', context' * takes_context},",
+    )
+    assert getattr(hooks, name)(*arguments, CONTEXT) == arguments + (CONTEXT,) * takes_context
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("transform_fn", ("input_fn",)),
+        ("transform_fn", ("predict_fn", "output_fn")),
+        ("transform_fn", ("predict_batch_fn",)),
+        ("predict_batch_fn", ("predict_fn",)),
+    ],
+)
+def test_functions_that_exclude_each_other(tmp_path: Path, name: str, others: tuple[str, ...]) -> None:
+    """Two functions of which one would never be called are refused at load, and both are named."""
+    text = "".join(f"def {each}(*_): ...\n" for each in (name, *others))
+    assert f"defines {name} beside {' and '.join(others)}, which would never be called" in refusal(tmp_path, text)
+
+
+# -- Packages ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("program", "packages"),
+    [
+        ("inference", [""]),
+        ("serve/inference", ["serve"]),
+        ("serve/inference", ["", "serve"]),
+        ("a/b/inference", ["a", "a/b"]),
+    ],
+)
+def test_relative_imports_work_in_a_package(tmp_path: Path, program: str, packages: list[str]) -> None:
+    """Where the program lies in a package, the code directory or one below it, it imports its neighbours relatively."""
+    for package in packages:
+        write(tmp_path, f"NAME = {package!r}", f"{package}/__init__.py".lstrip("/"))
+    write(tmp_path, "VALUE = 'relative'", f"{program.rpartition('/')[0]}/neighbour.py".lstrip("/"))
+    write(
+        tmp_path,
+        """
+        from . import NAME
+        from .neighbour import VALUE
+        def model_fn(model_dir): return NAME, VALUE
+        """,
+        f"{program}.py",
+    )
+    hooks = user_module.load(str(tmp_path), program)
+    assert hooks.model_fn is not None
+    assert hooks.model_fn("", CONTEXT) == (packages[-1], "relative")
+
+
+def test_a_package_called_code_leaves_the_standard_library_s_alone(tmp_path: Path) -> None:
+    """The code directory as a package has a name of its own: the module code is still Python's."""
+    write(tmp_path, "", "__init__.py")
+    hooks = load(tmp_path, "import code\ndef model_fn(model_dir): return code.InteractiveConsole.__name__")
+    assert hooks.model_fn is not None
+    assert hooks.model_fn("", CONTEXT) == "InteractiveConsole"
+
+
+def test_a_package_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
+    """An error in __init__.py is an error of the load."""
+    write(tmp_path, "1/0", "__init__.py")
+    assert "ZeroDivisionError" in refusal(tmp_path, "")
+
+
+def test_packages_of_two_models_never_meet(tmp_path: Path) -> None:
+    """Two models whose programs lie in packages of one name each get their own."""
+    for name in ("a", "b"):
+        write(tmp_path / name, "", "serve/__init__.py")
+        write(tmp_path / name, f"VALUE = {name!r}", "serve/values.py")
+        write(tmp_path / name, "from .values import VALUE\ndef model_fn(d): return VALUE", "serve/inference.py")
+        hooks = user_module.load(str(tmp_path / name), "serve/inference.py")
+        assert hooks.model_fn is not None
+        assert hooks.model_fn("", CONTEXT) == name
+
+
+def test_a_program_may_lie_elsewhere(tmp_path: Path) -> None:
+    """An absolute path is taken as it is, packages around it notwithstanding."""
+    (tmp_path / "__init__.py").touch()
+    (tmp_path / "serve.py").write_text("def model_fn(model_dir): return 'elsewhere'")
+    hooks = user_module.load(str(tmp_path / "model"), str(tmp_path / "serve.py"))
+    assert hooks.model_fn is not None
+    assert hooks.model_fn("", CONTEXT) == "elsewhere"

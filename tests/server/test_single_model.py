@@ -75,7 +75,7 @@ FAILURES = {
     "die SIGSEGV": (500, "WorkerDied"),
     "die SIGKILL": (507, "WorkerDied"),
     "vanish 0": (500, "WorkerDied"),
-    "sleep 30": (504, "WorkerDied"),
+    "sleep 30": (504, "TimeLimitExceeded"),
 }
 
 

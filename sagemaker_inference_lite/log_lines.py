@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a line of the log looks like, and which request it belongs to.
+
+Every record that is made while a model handles a request carries that request, whoever makes it and however the
+handler's author has set up logging. The names are prefixed because a record refuses an attribute that is also in
+``extra``, and handlers pass ``extra={"request_id": ...}``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Protocol
+
+FORMAT = "%(asctime)s [%(levelname)s] %(name)s - %(message)s"
+FORMAT_IN_REQUEST = "%(asctime)s [%(levelname)s] %(name)s [%(sagemaker_request_id)s] - %(message)s"
+
+
+class Call(Protocol):
+    """What is known of the call under way: a context."""
+
+    request_ids: dict[int, str] | None
+
+    @property
+    def inference_id(self) -> str | None:
+        """The caller's own id of the request."""
+
+
+_model = ""
+_call: Call | None = None
+
+
+def belong_to_model(name: str) -> None:
+    """Has all further records of this process carry a model's name."""
+    global _model
+    _model = name
+
+
+def belong_to(call: Call | None) -> None:
+    """Has the records that are made from now on carry a call; with None they carry no request any more.
+
+    It holds for the whole process, and so for the threads that a handler starts: a worker handles one call at a time.
+    """
+    global _call
+    _call = call
+
+
+def install() -> None:
+    """Has every record of this process carry ``sagemaker_model``, ``sagemaker_request_id``, ``sagemaker_inference_id``.
+
+    Each is text, and empty where there is none, so that any format may name it.
+    """
+    make = logging.getLogRecordFactory()
+
+    def factory(*arguments: Any, **keywords: Any) -> logging.LogRecord:
+        record = make(*arguments, **keywords)
+        call = _call
+        record.sagemaker_model = _model
+        record.sagemaker_request_id = ", ".join((call.request_ids or {}).values()) if call else ""
+        record.sagemaker_inference_id = (call.inference_id if call else None) or ""
+        return record
+
+    logging.setLogRecordFactory(factory)
+
+
+class Formatter(logging.Formatter):
+    """A line with the request's id before the message, if it belongs to a request."""
+
+    def __init__(self) -> None:
+        super().__init__(FORMAT)
+        self._in_request = logging.Formatter(FORMAT_IN_REQUEST)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's text."""
+        belongs = getattr(record, "sagemaker_request_id", "")
+        return self._in_request.format(record) if belongs else super().format(record)
