@@ -12,10 +12,10 @@ TESTS := $(PYTHON) tools/run_tests.py
 TYPED := sagemaker_inference_lite setup.py tools tests $(wildcard benchmarks/*.py container/*.py demo/*.py java/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve test test-all check format clean
+.PHONY: help venv demo serve test test-all test-frameworks check format bench bench-quick bench-codecs clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: ## Make an environment to work in, with the working tree installed, and say where it is
 	@$(IN) dev
@@ -32,6 +32,9 @@ test: ## Test the built and installed wheel on PYTHON, with coverage
 test-all: ## The tests on every Python from 3.9 to 3.13 that is found, without coverage
 	@$(TESTS) --all $(addprefix --skip=,$(SKIP)) $(ARGS)
 
+test-frameworks: ## Serve models of scikit-learn, PyTorch, ONNX Runtime and AWS's toolkits
+	@$(TESTS) --frameworks $(ARGS)
+
 check: ## Check style, format and types
 	@$(IN) check ruff check --quiet .
 	@$(IN) check ruff format --quiet --check .
@@ -40,6 +43,15 @@ check: ## Check style, format and types
 format: ## Mend what check finds of style and format, as far as that can be done for you
 	@$(IN) check ruff check --quiet --fix --exit-zero .
 	@$(IN) check ruff format --quiet .
+
+bench: ## Measure this library beside its peers, for about an hour
+	@$(PYTHON) -m benchmarks $(ARGS)
+
+bench-quick: ## The same in three minutes: the main figures, beside sagemaker-inference alone
+	@$(PYTHON) -m benchmarks --quick $(ARGS)
+
+bench-codecs: ## Measure the codecs beside those of sagemaker-inference
+	@$(PYTHON) benchmarks/codecs.py $(ARGS)
 
 clean: ## Remove all that these targets have made
 	rm -rf .venv build dist htmlcov .coverage .coverage.* *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
