@@ -248,6 +248,11 @@ class Settings:
     model_server_preload: tuple[str, ...] = _setting(
         _MODULES, (), "Modules imported once, before the first model, for all workers to share."
     )
+    model_server_share_imports: bool = _setting(
+        _BOOLEAN,
+        True,
+        "With several models: import once, for all workers to share, what a first model had to import of the image.",
+    )
     model_server_job_queue_size: int = _setting(
         _whole(1), 100, "Requests that may wait for a model's workers before further ones are answered 503."
     )

@@ -36,6 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "batch_strategy": None,
     "max_concurrent_transforms": None,
     "model_server_preload": (),
+    "model_server_share_imports": True,
     "model_server_job_queue_size": 100,
     "model_server_drain_seconds": 25,
     "allow_model_download": False,

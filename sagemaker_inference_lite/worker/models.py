@@ -66,10 +66,10 @@ class Slot:
         closed: The connection is given up; a worker may still be about to end.
     """
 
-    def __init__(self, model: Model, connection: Connection) -> None:
+    def __init__(self, model: Model, connection: Connection, page: SlotPage) -> None:
         self.model = model
         self.connection = connection
-        self.page = SlotPage()
+        self.page = page
         self.load: wire.Load | None = None
         self.pid: int | None = None
         self.events: socket.socket | None = None
@@ -83,12 +83,11 @@ class Slot:
         self.closed = False
 
     def release(self) -> None:
-        """Close what the slot holds, once no worker uses it."""
+        """Close the connection, once no worker uses it."""
         # A worker that was forked in between may hold a copy, and MMS must see the end all the same.
         with suppress(OSError):
             self.connection.sock.shutdown(socket.SHUT_RDWR)
         self.connection.sock.close()
-        self.page.close()
 
 
 def read_announcement(stub: socket.socket) -> Announcement:

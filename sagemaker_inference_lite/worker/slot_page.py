@@ -8,6 +8,7 @@ only while the request has been read whole and nothing of an answer has been sen
 
 from __future__ import annotations
 
+import errno
 import mmap
 import struct
 import time
@@ -42,11 +43,49 @@ class Reading(NamedTuple):
     request_ids: list[str]
 
 
-class SlotPage:
-    """One page, shared by fork: made by the zygote before the first worker, used by one worker at a time."""
+class Pages:
+    """Memory for many pages, shared by all processes that are forked afterwards, in whatever order they come.
 
-    def __init__(self) -> None:
-        self._map = mmap.mmap(-1, mmap.PAGESIZE)
+    Args:
+        count: How many pages there are at most. Those that are never used take no memory.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._map = mmap.mmap(-1, count * mmap.PAGESIZE)
+        self._free = list(range(count - 1, -1, -1))
+
+    def take(self) -> SlotPage:
+        """A page that nobody uses.
+
+        Raises:
+            OSError: ENOSPC. All are in use.
+        """
+        if not self._free:
+            raise OSError(errno.ENOSPC, "all pages of workers are in use")
+        return self.at(self._free.pop())
+
+    def at(self, number: int) -> SlotPage:
+        """The page of that number, which another process has taken."""
+        start = number * mmap.PAGESIZE
+        return SlotPage(memoryview(self._map)[start : start + mmap.PAGESIZE], number)
+
+    def give_back(self, page: SlotPage) -> None:
+        """Lets another use a page, which no worker uses any more."""
+        page.enter(STARTING)
+        page.close()
+        self._free.append(page.number)
+
+
+class SlotPage:
+    """One page, used by one worker at a time.
+
+    Attributes:
+        number: Its place among those that are shared.
+    """
+
+    def __init__(self, memory: memoryview, number: int) -> None:
+        self._map = memory
+        self.number = number
 
     def enter(self, state: int) -> None:
         """The worker: I am doing this now."""
@@ -70,7 +109,7 @@ class SlotPage:
     def read(self) -> Reading:
         """All of the page. Exact only while its worker does not run; otherwise the ids may be of the next request."""
         length = _LENGTH.unpack_from(self._map, _LENGTH_AT)[0]
-        ids = self._map[_IDS_AT : _IDS_AT + length].decode()
+        ids = bytes(self._map[_IDS_AT : _IDS_AT + length]).decode()
         started = _STARTED.unpack_from(self._map, _STARTED_AT)[0]
         return Reading(self._map[0], started, ids.split("\n") if ids else [])
 
@@ -82,5 +121,5 @@ class SlotPage:
         )
 
     def close(self) -> None:
-        """Give the page back."""
-        self._map.close()
+        """Let go of the memory in this process."""
+        self._map.release()

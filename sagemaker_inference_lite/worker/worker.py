@@ -22,19 +22,24 @@ from sagemaker_inference_lite.user_module import CODE_DIRECTORY
 from sagemaker_inference_lite.worker import answers, slot_page
 from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.connection import Connection
+from sagemaker_inference_lite.worker.imports import imported_since, latest_import
 from sagemaker_inference_lite.worker.loader import Handle, import_handler, read_manifest, start_handler
 from sagemaker_inference_lite.worker.slot_page import SlotPage
 
 logger = logging.getLogger(__name__)
 
-# What a worker says to the zygote: that it has loaded its model, and last of all why it ends. It is said on a
-# connection of its own, because any exit status may be a handler's.
+# What a worker says to the zygote: what its load imported, that it has loaded its model, and last of all why it ends.
+# It is said on a connection of its own, because any exit status may be a handler's.
+IMPORTED = b"I"
 LOADED = b"L"
 CLOSED = b"C"  # the front end closed the connection
 LOAD_FAILED = b"F"
 LOAD_MEMORY = b"M"
 NO_MESSAGE = b"W"  # the front end sent what is no message
 REFUSED = b"R"  # one request was refused because the model is not there; try to load it again
+
+# The names of a few thousand modules.
+LONGEST_WORD = 100_000
 
 
 class Refusal(NamedTuple):
@@ -51,8 +56,9 @@ class Job(NamedTuple):
         load: The front end's LOAD.
         connection: Where its requests come from.
         page: Shared with the zygote.
-        on_loaded: Called once the model is ready.
+        say: Called with each word for the zygote.
         default_handler: The handler service that the zygote has imported already, and its entry point.
+        image_directories: Where the modules lie that workers of other models may share.
         provide_packages: Called with the model's directory before anything of the model's is imported.
         refusal: None, or why to refuse one request instead of loading.
     """
@@ -60,11 +66,12 @@ class Job(NamedTuple):
     load: wire.Load
     connection: Connection
     page: SlotPage
-    on_loaded: Callable[[], None]
+    say: Callable[[bytes], None]
     default_handler: str | None
     default_entry_point: Any
     options: AnswerOptions
     provide_packages: Callable[[Path], None]
+    image_directories: tuple[str, ...] = ()
     refusal: Refusal | None = None
 
 
@@ -92,6 +99,7 @@ def _serve(job: Job) -> bytes:
         batch_size=job.load.batch_size,
         gpu=job.load.gpu_id,
     )
+    latest = latest_import()
     begun = time.monotonic()
     try:
         handle = _load(job, context)
@@ -104,8 +112,19 @@ def _serve(job: Job) -> bytes:
         "model %s loaded in %.0f ms (pid %d)", context.model_name, 1000 * (time.monotonic() - begun), os.getpid()
     )
     job.page.enter(slot_page.IDLE)
-    job.on_loaded()
+    _say_imported(job, latest)
+    job.say(LOADED)
     return _answer_requests(job, handle, context)
+
+
+def _say_imported(job: Job, latest: str) -> None:
+    word = IMPORTED
+    for name in imported_since(latest, job.image_directories):
+        word += name.encode() + b"\n"
+        if len(word) > LONGEST_WORD - 1000:
+            break
+    if word != IMPORTED:
+        job.say(word)
 
 
 def _load(job: Job, context: Context) -> Handle:

@@ -2,9 +2,10 @@
 """The zygote: imports the handler and its libraries once, then forks a worker for each connection of MMS's.
 
 It never serves and never runs a handler's code beyond imports, so it has one thread and its memory is shared by
-all workers. It keeps a second copy of each worker's connection. MMS's protocol strictly alternates, so when a
-worker dies or overruns its limit the zygote can answer in its place and fork a successor on the same
-connection: the front end sees neither a disconnect nor its own back-off.
+all workers. What models import beyond the handler is imported by its heir (heir.py). It keeps a second copy of each
+worker's connection. MMS's protocol strictly alternates, so when a worker dies or overruns its limit the zygote can
+answer in its place and fork a successor on the same connection: the front end sees neither a disconnect nor its own
+back-off.
 
 A model comes from a stub (mms/home), which connects to the zygote's socket with MMS's arguments and whose end
 means that MMS has unloaded the model.
@@ -27,9 +28,10 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from sagemaker_inference_lite import log_lines
 from sagemaker_inference_lite.error_body import error_body
@@ -44,8 +46,12 @@ from sagemaker_inference_lite.worker.after_fork import become_worker
 from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.connection import Connection
 from sagemaker_inference_lite.worker.event_loop import EventLoop
+from sagemaker_inference_lite.worker.heir import adopt_orphans, become_candidate
+from sagemaker_inference_lite.worker.imports import image_directories
 from sagemaker_inference_lite.worker.loader import import_handler
 from sagemaker_inference_lite.worker.models import Model, Slot, read_announcement
+from sagemaker_inference_lite.worker.slot_page import Pages, SlotPage
+from sagemaker_inference_lite.worker.succession import Succession
 
 # Run as a program, this module is called __main__.
 logger = logging.getLogger("sagemaker_inference_lite.worker.zygote")
@@ -66,8 +72,39 @@ _GRACE_SECONDS = 2.0
 _STOP_SECONDS = 1.0
 _FILES_SECONDS = 1.0
 
+# The longest that an heir may import.
+_IMPORT_SECONDS = 60
+
+# How often a fork looks whether the heir has come that it waits for.
+_EXPECTING_SECONDS = 0.01
+
+# Workers of all models together; a process each. Java has seven threads for a model.
+_MAX_SLOTS = 16_384
+
 # An event must reach the supervisor in one piece.
 _LONGEST_MESSAGE = 10_000
+
+
+class Birth(NamedTuple):
+    """What a worker is given.
+
+    Attributes:
+        load: What it is to load.
+        connection: Where its requests come from.
+        page: What it is doing, for the zygote to see.
+        events: Where it tells the zygote what it has done.
+        outputs: What becomes its stdout and stderr.
+        packages: Where packages of its model's own are, or are to be installed.
+        refusal: None, or why it refuses one request instead.
+    """
+
+    load: wire.Load
+    connection: Connection
+    page: SlotPage
+    events: socket.socket
+    outputs: tuple[int, int]
+    packages: Path
+    refusal: worker.Refusal | None = None
 
 
 class Zygote:
@@ -87,9 +124,12 @@ class Zygote:
         self._loop = EventLoop()
         self._models: list[Model] = []
         self._workers: dict[int, Slot] = {}
+        self._pages = Pages(_MAX_SLOTS)
+        self._succession: Succession | None = None
         self._stopping = False
         self._handler = ""
         self._entry_point: Any = None
+        self._image_directories: tuple[str, ...] = ()
         self._options = options
         self._max_message = max_request_bytes + wire.HEADROOM_BYTES
 
@@ -99,6 +139,8 @@ class Zygote:
         """Import what workers will need; raises HandlerError where that fails."""
         for module in self._settings.model_server_preload:
             _preload(module)
+        # What a model's own directories bring is never imported ahead for others.
+        self._image_directories = image_directories(sys.path)
         self._entry_point = import_handler(handler, directories)
         self._handler = handler
         # Objects that the collector never visits again are pages that no worker has to copy.
@@ -114,6 +156,9 @@ class Zygote:
         self._loop.watch(listener, lambda: self._accept_stub(listener))
         self._loop.watch(self._supervisor, self._supervisor_gone)
         self._loop.wake_for_children()
+        if self._settings.multi_model and self._settings.model_server_share_imports and adopt_orphans():
+            limit = min(self._settings.startup_timeout, _IMPORT_SECONDS)
+            self._succession = Succession(self._loop, self._fork_candidate, limit)
         self._tell({"event": "ready"})
         while not self._stopping:
             self._turn()
@@ -200,7 +245,13 @@ class Zygote:
         if sock is None:
             return
         sock.setblocking(False)
-        slot = Slot(model, Connection(sock, self._max_message))
+        try:
+            page = self._pages.take()
+        except OSError as error:
+            logger.error("a connection for model %s is given up: %s", model.name, error)
+            sock.close()
+            return
+        slot = Slot(model, Connection(sock, self._max_message), page)
         model.slots.append(slot)
         self._loop.watch(sock, lambda: self._read_load(slot))
 
@@ -230,7 +281,7 @@ class Zygote:
         slot.model.slots.remove(slot)
         self._loop.unwatch(slot.connection.sock)
         if slot.pid is None:
-            slot.release()
+            self._release(slot)
         elif slot.page.state() in (slot_page.IDLE, slot_page.CLOSED):
             # It is waiting for the next request: the end of the stream lets it end in an orderly way.
             with suppress(OSError):
@@ -239,6 +290,10 @@ class Zygote:
         else:
             self._kill(slot, slot.pid)
         self._note_ready()
+
+    def _release(self, slot: Slot) -> None:
+        slot.release()
+        self._pages.give_back(slot.page)
 
     def _close_all(self, model: Model) -> None:
         for slot in list(model.slots):
@@ -251,6 +306,10 @@ class Zygote:
     # -- workers --
 
     def _fork(self, slot: Slot, refusal: worker.Refusal | None = None) -> None:
+        if refusal is None and self._succession is not None and self._succession.is_expecting():
+            # It is about to share what this worker would import by itself.
+            self._fork_later(slot, _EXPECTING_SECONDS)
+            return
         try:
             self._fork_worker(slot, refusal)
         except OSError as error:
@@ -260,7 +319,7 @@ class Zygote:
         """No process, no memory or no more open files: the contract's 507, "any other resource"."""
         logger.error("no worker can be made for model %s: %s", slot.model.name, error)
         if slot.answered_load:
-            self._fork_later(slot)
+            self._fork_later(slot, RETRY_SECONDS)
         else:
             self._could_not_load(slot, worker.Refusal(507, f"No worker can be made: {error}."))
 
@@ -270,17 +329,22 @@ class Zygote:
         slot.killed_because = None
         slot.load_deadline = float("inf") if refusal else time.monotonic() + self._settings.startup_timeout
         slot.last_word = b""
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with ExitStack() as stack, theirs:
             out_read, out_write = _pipe(stack)
             err_read, err_write = _pipe(stack)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            parent = os.getpid()
-            pid = os.fork()
-            if pid == 0:
-                self._child(slot, refusal, parent, theirs, (out_write, err_write), (out_read, err_read, ours.fileno()))
+            assert slot.load is not None
+            birth = Birth(
+                slot.load,
+                slot.connection,
+                slot.page,
+                theirs,
+                (out_write, err_write),
+                self._packages_of(slot.model),
+                refusal,
+            )
+            pid = self._bear(birth) or self._fork_here(slot, birth, (out_read, err_read, ours.fileno()))
             self._tell({"event": "worker", "model": slot.model.name, "pid": pid}, (out_read, err_read))
         with suppress(OSError):
             os.setpgid(pid, pid)  # the child does it too: whoever comes first
@@ -289,63 +353,106 @@ class Zygote:
         self._workers[pid] = slot
         self._loop.watch(ours, lambda: self._hear(slot))
 
-    def _child(
-        self,
-        slot: Slot,
-        refusal: worker.Refusal | None,
-        parent: int,
-        events: socket.socket,
-        outputs: tuple[int, int],
-        foreign: tuple[int, ...],
-    ) -> None:
-        """The child's whole life. It must never return into the zygote's loop."""
+    def _bear(self, birth: Birth) -> int | None:
+        """Have the heir fork the worker, if there is one; its pid."""
+        if self._succession is None or birth.refusal is not None:
+            return None
+        order = {"load": birth.load, "page": birth.page.number, "packages": str(birth.packages)}
+        return self._succession.bear(order, [birth.connection.sock.fileno(), birth.events.fileno(), *birth.outputs])
+
+    def _fork_here(self, slot: Slot, birth: Birth, foreign: tuple[int, ...]) -> int:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._live(birth, parent, lambda: self._close_inherited(slot, foreign))
+        return pid
+
+    def _fork_candidate(self, control: socket.socket, theirs: socket.socket, modules: Sequence[str]) -> int:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        zygote = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            theirs.close()
+            self._close_inherited(None)
+            become_candidate(control, modules, zygote, functools.partial(self._live_by_order, zygote))
+        return pid
+
+    def _live_by_order(self, zygote: int, order: dict[str, Any], files: Sequence[int]) -> None:
+        """The life of a worker that the heir has forked."""
+        connection, events, *outputs = files
+        birth = Birth(
+            wire.Load(*order["load"]),
+            Connection(socket.socket(fileno=connection), self._max_message),
+            self._pages.at(order["page"]),
+            socket.socket(fileno=events),
+            (outputs[0], outputs[1]),
+            Path(order["packages"]),
+        )
+        self._live(birth, zygote, lambda: None)
+
+    def _live(self, birth: Birth, parent: int, close_inherited: Callable[[], None]) -> None:
+        """A worker's whole life. It must never return into the loop of who has forked it."""
         status = 1
         try:
-            become_worker(parent, *outputs)
-            for descriptor in (*foreign, *outputs):
+            become_worker(parent, *birth.outputs)
+            for descriptor in birth.outputs:
                 os.close(descriptor)
-            self._close_inherited(slot)
-            assert slot.load is not None
+            close_inherited()
             job = worker.Job(
-                load=slot.load,
-                connection=slot.connection,
-                page=slot.page,
-                on_loaded=lambda: events.sendall(worker.LOADED),
+                load=birth.load,
+                connection=birth.connection,
+                page=birth.page,
+                say=birth.events.sendall,
                 default_handler=self._handler,
                 default_entry_point=self._entry_point,
                 options=self._options,
-                refusal=refusal,
-                provide_packages=lambda model_dir: of_one_model.provide(
-                    model_dir, self._packages_of(slot.model), self._settings
-                ),
+                refusal=birth.refusal,
+                provide_packages=lambda model_dir: of_one_model.provide(model_dir, birth.packages, self._settings),
+                image_directories=self._image_directories,
             )
-            events.sendall(worker.run(job))
+            birth.events.sendall(worker.run(job))
             _finish()
             status = 0
         except BaseException:
-            logger.exception("the worker of model %s failed", slot.model.name)
+            logger.exception("the worker of model %s failed", birth.load.model_name)
         finally:
             os._exit(status)
 
-    def _close_inherited(self, own: Slot) -> None:
+    def _close_inherited(self, own: Slot | None, foreign: tuple[int, ...] = ()) -> None:
         """Close the connections of others: one that is held here would not end where its owner ends it."""
+        for descriptor in foreign:
+            os.close(descriptor)
+        if self._succession is not None:
+            self._succession.close_in_child()
         self._loop.close_in_child()
-        for slot in self._workers.values():
+        for model in self._models:
+            for slot in model.slots:
+                if slot is not own:
+                    slot.connection.sock.close()
+        for slot in self._workers.values():  # those of models that are gone among them
             if slot is not own:
                 slot.connection.sock.close()
 
     def _hear(self, slot: Slot) -> None:
         """Take in what the worker has said."""
         assert slot.events is not None
-        try:
-            said = slot.events.recv(16)
-        except OSError:  # nothing
-            return
-        if not said:
+        with suppress(OSError):  # nothing more
+            while said := slot.events.recv(worker.LONGEST_WORD):
+                self._take_in(slot, said)
             self._loop.unwatch(slot.events)  # its end follows as SIGCHLD
-        if worker.LOADED in said and not slot.closed:
-            self._loaded(slot)
-        slot.last_word = said[-1:] or slot.last_word
+
+    def _take_in(self, slot: Slot, said: bytes) -> None:
+        if said == worker.LOADED:
+            if not slot.closed:
+                self._loaded(slot)
+        elif said.startswith(worker.IMPORTED):
+            if self._succession is not None:
+                self._succession.consider(said[len(worker.IMPORTED) :].decode().split())
+        else:
+            slot.last_word = said
 
     def _loaded(self, slot: Slot) -> None:
         slot.loaded = True
@@ -412,6 +519,8 @@ class Zygote:
                 return
             if pid == 0:
                 return
+            if self._succession is not None:
+                self._succession.ended(pid)
             slot = self._workers.pop(pid, None)
             if slot is not None:
                 kill_group(pid)  # what the worker started and left behind
@@ -427,7 +536,7 @@ class Zygote:
         if slot.events is not None:
             self._loop.drop(slot.events)
         if slot.closed:
-            slot.release()
+            self._release(slot)
             self._remove_packages(slot.model)
             return
         self._note_ready()
@@ -487,10 +596,10 @@ class Zygote:
             message = f"The model could not be loaded in {tries} tries. {reason.message}"
             self._tell({"event": "model failed", "message": message})
         else:
-            self._fork_later(slot)
+            self._fork_later(slot, RETRY_SECONDS)
 
-    def _fork_later(self, slot: Slot) -> None:
-        self._loop.later(RETRY_SECONDS, lambda: None if slot.closed or self._stopping else self._fork(slot))
+    def _fork_later(self, slot: Slot, seconds: float) -> None:
+        self._loop.later(seconds, lambda: None if slot.closed or self._stopping else self._fork(slot))
 
     def _answer_507(self, slot: Slot) -> None:
         """Tell MMS that memory ran out, so that it forgets the model.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A handler that does what the request body, or the file "on_load" of the model, tells it to."""
 
+import importlib
 import logging
 import os
 import random
@@ -32,6 +33,30 @@ def do_pid(argument, context):
 
 def do_environ(argument, context):
     return os.environ.get(argument, "")
+
+
+def do_import(argument, context):
+    for name in argument.split():
+        importlib.import_module(name)
+    return ""
+
+
+def do_imported(argument, context):
+    return str(argument in sys.modules)
+
+
+def do_add(argument, context):
+    module, value = argument.split()
+    sys.modules[module].SEEN.append(value)
+    return " ".join(sys.modules[module].SEEN)
+
+
+def do_multiply(argument, context):
+    """A product of matrices, with as many threads as OpenBLAS was told to take."""
+    import numpy
+
+    size = int(argument)
+    return str(float((numpy.ones((size, size)) @ numpy.ones((size, size))).sum()))
 
 
 def do_cwd(argument, context):

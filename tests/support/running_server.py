@@ -126,13 +126,16 @@ class Server:
         return [model["modelName"] for model in models]
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """What it has started, by role: zygote, worker, java, stub."""
-        roles: dict[str, list[psutil.Process]] = {"zygote": [], "worker": [], "java": [], "stub": []}
+        """What it has started, by role: zygote, heir, worker, java, stub."""
+        roles: dict[str, list[psutil.Process]] = {"zygote": [], "heir": [], "worker": [], "java": [], "stub": []}
         for child in psutil.Process(self.process.pid).children():
             roles["java" if child.name() == "java" else "zygote"].append(child)
-        for role, parents in (("worker", "zygote"), ("stub", "java")):
-            for parent in roles[parents]:
-                roles[role] += parent.children()
+        for java in roles["java"]:
+            roles["stub"] += java.children()
+        for zygote in roles["zygote"]:
+            for child in zygote.children():
+                # A worker leads a process group of its own.
+                roles["worker" if os.getpgid(child.pid) == child.pid else "heir"].append(child)
         return roles
 
     def descendants(self) -> list[psutil.Process]:

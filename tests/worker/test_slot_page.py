@@ -16,13 +16,13 @@ import pytest
 from running_server import eventually
 
 from sagemaker_inference_lite.worker import slot_page
-from sagemaker_inference_lite.worker.slot_page import SlotPage
+from sagemaker_inference_lite.worker.slot_page import Pages, SlotPage
 
 
 @pytest.fixture
 def page() -> Iterator[SlotPage]:
     """A page."""
-    page = SlotPage()
+    page = Pages(1).take()
     yield page
     page.close()
 
@@ -119,8 +119,29 @@ def test_overrun(page: SlotPage) -> None:
 
 def test_pages_are_apart() -> None:
     """What one worker writes is on its own page."""
-    first, second = SlotPage(), SlotPage()
+    pages = Pages(2)
+    first, second = pages.take(), pages.take()
     in_a_worker(lambda: first.begin(["first"]))
     assert second.read() == (slot_page.STARTING, 0.0, [])
     first.close()
     second.close()
+
+
+def test_a_page_of_a_number_is_the_same_memory() -> None:
+    """A process that knows a page's number sees what the one that took it writes."""
+    pages = Pages(2)
+    taken, other = pages.take(), pages.take()
+    taken.begin(["a"])
+    assert pages.at(taken.number).read().request_ids == ["a"]
+    assert pages.at(other.number).state() == slot_page.STARTING
+
+
+def test_pages_are_used_again() -> None:
+    """A page that was given back is taken again, and begins anew; more than there are cannot be taken."""
+    pages = Pages(1)
+    page = pages.take()
+    page.begin(["a"])
+    with pytest.raises(OSError, match="all pages of workers are in use"):
+        pages.take()
+    pages.give_back(page)
+    assert pages.take().state() == slot_page.STARTING

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The zygote's heir: a fork of it that has imported what models needed, and forks their workers from then on.
+
+The zygote itself imports nothing after its start, because a package may fail, hang or crash when it is imported, and
+the zygote holds the connections of all models. So a candidate is forked, imports, and becomes the heir only when it has
+succeeded. What an heir forks becomes a child of the zygote (PR_SET_CHILD_SUBREAPER): that is who watches over workers,
+and who replaces the heir.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Callable
+
+from sagemaker_inference_lite.worker.after_fork import die_with_parent, prctl
+from sagemaker_inference_lite.worker.imports import import_all
+
+logger = logging.getLogger(__name__)
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+# The names of a few thousand modules.
+LONGEST_MESSAGE = 150_000
+
+_REPLY_SECONDS = 10.0
+_FILES_OF_A_BIRTH = 4
+
+# What a child does that the heir has forked: called with the order and the files that came with it. Never returns.
+Live = Callable[[dict[str, Any], Sequence[int]], None]
+
+
+def adopt_orphans() -> bool:
+    """Has this process become the parent of what its descendants leave behind (Linux); whether that was possible."""
+    return prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+class Heir:
+    """An heir, as the zygote sees it.
+
+    Attributes:
+        pid: The process.
+        control: Where it takes orders and answers. Its end ends the heir.
+        modules: What it has imported, or is about to.
+    """
+
+    def __init__(self, pid: int, control: socket.socket, modules: Sequence[str]) -> None:
+        self.pid = pid
+        self.control = control
+        self.modules = list(modules)
+
+    def bear(self, order: dict[str, Any], files: Sequence[int]) -> int:
+        """Have it fork a worker; the worker's pid.
+
+        Raises:
+            OSError: It could not, or it did not answer in time.
+        """
+        return int(self._ask({"do": "bear", **order}, files)["pid"])
+
+    def found(self, candidate: socket.socket, modules: Sequence[str]) -> int:
+        """Have it fork a candidate for its own succession, whose control is the socket that is given; its pid.
+
+        Raises:
+            OSError: It could not, or it did not answer in time.
+        """
+        return int(self._ask({"do": "found", "modules": list(modules)}, [candidate.fileno()])["pid"])
+
+    def close(self) -> None:
+        """Let it end."""
+        self.control.close()
+
+    def _ask(self, order: dict[str, Any], files: Sequence[int]) -> dict[str, Any]:
+        self.control.settimeout(_REPLY_SECONDS)
+        socket.send_fds(self.control, [json.dumps(order).encode()], list(files))
+        answer: dict[str, Any] = json.loads(self.control.recv(LONGEST_MESSAGE) or b'{"error": "it has ended"}')
+        if "error" in answer:
+            raise OSError(f"the zygote's heir cannot fork: {answer['error']}")
+        return answer
+
+
+def become_candidate(control: socket.socket, modules: Sequence[str], zygote: int, live: Live) -> None:
+    """A candidate's whole life: import, say what came of it, and serve as the heir. Never returns.
+
+    Args:
+        control: Where it says so, and takes orders.
+        modules: What it imports.
+        zygote: The pid of the zygote, whose child it is about to become.
+        live: What a worker does that it has forked.
+    """
+    try:
+        _become_child_of(zygote)
+        begun = time.monotonic()
+        outcome = import_all(modules, lambda package: _say(control, {"at": package}))
+        gc.collect()
+        # Objects that the collector never visits again are pages that no worker has to copy.
+        gc.freeze()
+        milliseconds = 1000 * (time.monotonic() - begun)
+        _say(control, {**outcome._asdict(), "milliseconds": milliseconds})
+        while not outcome.threads_of:
+            _take_order(control, zygote, live)
+    except BaseException:
+        logger.exception("an heir of the zygote failed")
+    finally:
+        os._exit(1)
+
+
+def _say(control: socket.socket, what: dict[str, Any]) -> None:
+    control.send(json.dumps(what).encode())
+
+
+def _fork_twice(answer: socket.socket, child: Callable[[], None]) -> None:
+    """Fork a process that is nobody's child here, and send its pid, or why there is none.
+
+    Args:
+        answer: Where that is sent.
+        child: What the process does. Never returns.
+    """
+    try:
+        between = os.fork()
+        if between == 0:
+            _fork_and_end(answer, child)
+        os.waitpid(between, 0)
+    except OSError as error:
+        _say(answer, {"error": str(error)})
+
+
+def _fork_and_end(answer: socket.socket, child: Callable[[], None]) -> None:
+    try:
+        pid = os.fork()
+        if pid == 0:
+            child()
+        _say(answer, {"pid": pid})
+    except OSError as error:
+        _say(answer, {"error": str(error)})
+    finally:
+        os._exit(0)
+
+
+def _take_order(control: socket.socket, zygote: int, live: Live) -> None:
+    message, files, _, _ = socket.recv_fds(control, LONGEST_MESSAGE, _FILES_OF_A_BIRTH)
+    if not message:
+        os._exit(0)  # the zygote has ended, or has another heir
+    order = json.loads(message)
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+    def child() -> None:
+        control.close()
+        if order["do"] == "found":
+            become_candidate(socket.socket(fileno=files[0]), order["modules"], zygote, live)
+        _wait_for_adoption(zygote)
+        live(order, files)
+
+    _fork_twice(control, child)
+    for number in files:
+        os.close(number)
+
+
+def _become_child_of(zygote: int) -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _wait_for_adoption(zygote)
+    die_with_parent(zygote)
+
+
+def _wait_for_adoption(zygote: int) -> None:
+    """Wait until the process between has ended, so that the zygote is the parent."""
+    while os.getppid() != zygote:
+        with suppress(ProcessLookupError):
+            os.kill(zygote, 0)
+            time.sleep(0.0005)
+            continue
+        os._exit(1)

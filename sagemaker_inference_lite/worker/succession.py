@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which heir the zygote has, which one is about to come, and what no heir is to import again."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Callable
+
+from sagemaker_inference_lite.worker.event_loop import EventLoop
+from sagemaker_inference_lite.worker.heir import LONGEST_MESSAGE, Heir
+
+logger = logging.getLogger("sagemaker_inference_lite.worker.zygote")
+
+# How long loads wait for a candidate: they would import the same, and share nothing.
+_PATIENCE_SECONDS = 10.0
+
+# An heir that is killed, most likely for memory, would be again.
+_MAX_DEATHS = 3
+
+# Forks the first candidate: called with its end of the control socket, the zygote's, and what it is to import.
+ForkCandidate = Callable[[socket.socket, socket.socket, Sequence[str]], int]
+
+
+class Succession:
+    """Decides when there is to be a new heir, and asks the present one to fork.
+
+    Args:
+        loop: The zygote's.
+        fork_candidate: Forks a candidate from the zygote itself, where there is no heir yet; its pid.
+        limit_seconds: The longest that a candidate may take to import.
+    """
+
+    def __init__(self, loop: EventLoop, fork_candidate: ForkCandidate, limit_seconds: float) -> None:
+        self._loop = loop
+        self._limit_seconds = limit_seconds
+        self._fork_candidate = fork_candidate
+        self._heir: Heir | None = None
+        self._candidate: Heir | None = None
+        self._candidate_at = ""
+        self._expected_until = 0.0
+        # Modules of the image that loads had to import, in the order in which they did.
+        self._wanted: dict[str, None] = {}
+        self._imported: set[str] = set()
+        self._refused: set[str] = set()
+        self._deaths = 0
+
+    def consider(self, modules: Sequence[str]) -> None:
+        """Take in what a load had to import of the image's packages. There will be an heir that has imported it."""
+        self._wanted.update(dict.fromkeys(modules))
+        if self._candidate is None:
+            self._found()
+
+    def is_expecting(self) -> bool:
+        """Whether an heir is about to come that is worth waiting for."""
+        return self._candidate is not None and time.monotonic() < self._expected_until
+
+    def bear(self, order: dict[str, Any], files: Sequence[int]) -> int | None:
+        """Have the heir fork a worker; its pid, or None where the zygote has to do it itself."""
+        if self._heir is None:
+            return None
+        try:
+            return self._heir.bear(order, files)
+        except (OSError, ValueError) as error:
+            logger.warning("%s; the zygote forks workers itself", error)
+            self._lose_heir()
+            return None
+
+    def ended(self, pid: int) -> None:
+        """Take in that a child of the zygote has ended."""
+        if self._heir is not None and pid == self._heir.pid:
+            logger.warning("the zygote's heir (pid %d) has ended; the zygote forks workers itself", pid)
+            self._lose_heir()
+
+    def close_in_child(self) -> None:
+        """After a fork: close what orders the heir; it would not end where the zygote does."""
+        for each in (self._heir, self._candidate):
+            if each is not None:
+                each.control.close()
+
+    def _lose_heir(self) -> None:
+        heir, self._heir = self._heir, None
+        if heir is not None:
+            _end(heir)
+        self._imported.clear()
+        self._deaths += 1
+        if self._candidate is None and self._deaths <= _MAX_DEATHS:
+            self._found()
+
+    # -- a candidate --
+
+    def _found(self) -> None:
+        modules = [name for name in self._wanted if name not in self._imported and not self._is_refused(name)]
+        if not modules or self._deaths > _MAX_DEATHS:
+            return
+        # The modules of a package in a row, where the package that was begun first comes first.
+        places = {name: place for place, name in reversed(list(enumerate(_package(name) for name in modules)))}
+        modules.sort(key=lambda name: places[_package(name)])
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                pid = self._heir.found(theirs, modules) if self._heir else self._fork_candidate(theirs, ours, modules)
+        except (OSError, ValueError) as error:
+            logger.warning("no heir of the zygote can be made: %s", error)
+            ours.close()
+            return
+        self._candidate = candidate = Heir(pid, ours, modules)
+        self._expected_until = time.monotonic() + _PATIENCE_SECONDS
+        self._candidate_at = ""
+        self._loop.watch(ours, functools.partial(self._hear, candidate))
+        self._loop.later(self._limit_seconds, functools.partial(self._give_up, candidate))
+
+    def _hear(self, candidate: Heir) -> None:
+        try:
+            message = candidate.control.recv(LONGEST_MESSAGE)
+        except OSError:
+            message = b""
+        said = json.loads(message or b"{}")
+        if "at" in said:
+            self._candidate_at = said["at"]
+            return
+        self._loop.unwatch(candidate.control)
+        self._candidate = None
+        if said and not said["threads_of"]:
+            self._take_over(candidate, said)
+        else:
+            package = said.get("threads_of") or self._candidate_at
+            reason = "it starts threads, which a fork would lose" if said else "the process that imported it has ended"
+            self._refuse(candidate, package, reason)
+        self._found()
+
+    def _take_over(self, heir: Heir, said: dict[str, Any]) -> None:
+        for name, error in said["failed"].items():
+            logger.debug("%s is not imported ahead: %s", name, error)
+        self._refused.update(said["failed"])
+        self._imported.update(said["imported"])
+        packages = ", ".join(dict.fromkeys(map(_package, said["imported"])))
+        logger.info("imported ahead in %.0f ms, for further workers to share: %s", said["milliseconds"], packages)
+        if self._heir is not None:
+            self._heir.close()  # it ends by itself
+        self._heir = heir
+
+    def _give_up(self, candidate: Heir) -> None:
+        if candidate is self._candidate:
+            self._loop.unwatch(candidate.control)
+            self._candidate = None
+            self._refuse(candidate, self._candidate_at, f"it takes longer than {self._limit_seconds:.0f} seconds")
+            self._found()
+
+    def _refuse(self, candidate: Heir, package: str, reason: str) -> None:
+        logger.warning("the package %s is not imported ahead: %s", package or "(none)", reason)
+        # Without a name there is nothing to try again with less.
+        self._refused.update([package] if package else candidate.modules)
+        _end(candidate)
+
+    def _is_refused(self, name: str) -> bool:
+        return name in self._refused or _package(name) in self._refused
+
+
+def _package(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _end(heir: Heir) -> None:
+    heir.close()
+    with suppress(ProcessLookupError):
+        os.kill(heir.pid, signal.SIGKILL)
