@@ -27,7 +27,7 @@ import java.util.concurrent.TimeUnit;
  * until the model has nothing left to answer, and further requests to it are refused meanwhile.
  *
  * <p>Who still waits when the model is gone all the same, because the limit was reached or because
- * its load has failed, is answered with 503.
+ * its load has failed, is answered with 503. That a load has failed is said once the model is gone.
  *
  * <p>It stands behind the aggregator, so it sees whole requests, one at a time for each connection.
  */
@@ -40,6 +40,11 @@ final class ModelDeparture extends ChannelDuplexHandler {
 
     /** MMS answers some of those that wait itself, and with what it knows. */
     private static final long MMS_ANSWERS_MS = 500;
+
+    /** Unregistering takes MMS milliseconds, and an answer is worth more than its being exact. */
+    private static final long GONE_LIMIT_NS = TimeUnit.SECONDS.toNanos(2);
+
+    private static final long GONE_POLL_MS = 2;
 
     private final Traffic traffic;
     private final long limitNs;
@@ -138,6 +143,42 @@ final class ModelDeparture extends ChannelDuplexHandler {
 
     @Override
     public void write(ChannelHandlerContext ctx, Object msg, ChannelPromise promise) {
+        if (msg instanceof HttpResponse && isEarly(ctx, (HttpResponse) msg)) {
+            writeOnceGone(ctx, msg, promise, System.nanoTime());
+        } else {
+            writeNow(ctx, msg, promise);
+        }
+    }
+
+    /**
+     * Whether this says that a load has failed, while the model is still there: MMS answers before
+     * it unregisters (ManagementRequestHandler.java, updateModelWorkers), and whoever then looks,
+     * or loads again, would find it.
+     */
+    private boolean isEarly(ChannelHandlerContext ctx, HttpResponse response) {
+        String loading = ctx.channel().attr(LOADING).get();
+        return unloaded == null
+                && response.status().code() >= 500
+                && loading != null
+                && isKnown(loading);
+    }
+
+    private void writeOnceGone(
+            ChannelHandlerContext ctx, Object msg, ChannelPromise promise, long begunNs) {
+        boolean late = System.nanoTime() - begunNs > GONE_LIMIT_NS;
+        if (late || !isEarly(ctx, (HttpResponse) msg)) {
+            writeNow(ctx, msg, promise);
+            ctx.flush();
+        } else {
+            ctx.executor()
+                    .schedule(
+                            () -> writeOnceGone(ctx, msg, promise, begunNs),
+                            GONE_POLL_MS,
+                            TimeUnit.MILLISECONDS);
+        }
+    }
+
+    private void writeNow(ChannelHandlerContext ctx, Object msg, ChannelPromise promise) {
         if (msg instanceof HttpResponse) {
             String gone = goneWith(ctx.channel(), ((HttpResponse) msg).status().code());
             answered();

@@ -169,4 +169,11 @@ def serving(base_dir: Path, handler: str | None = HANDLER, **environ: str) -> It
 
 def all_gone(processes: list[psutil.Process]) -> bool:
     """Whether every one of these has ended."""
-    return not [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    return not any(map(_runs, processes))
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # in between
+        return False

@@ -54,7 +54,7 @@ def run(site: Path, body: str) -> Any:
 
 
 def test_what_was_imported_since(site: Path, tmp_path: Path) -> None:
-    """Modules of the image in the order in which they were done; none of a model's own, none that has no file or name."""
+    """Modules of the image in the order in which they were done; none of a model's own, none made up."""
     (tmp_path / "of_its_own.py").touch()
     body = f"""
 import wave, package, made_up
