@@ -8,7 +8,9 @@ the batch. Methods that take ``idx`` mean the request at that place; the plain a
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sagemaker_inference_lite import __version__
@@ -21,8 +23,8 @@ INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
 # The most that the platform passes on (API_runtime_InvokeEndpoint, ResponseSyntax).
 _MAX_CUSTOM_ATTRIBUTES = 1024
 
-# Text that handlers put into a header must not end the line that it stands on (RFC 9110, section 5.5).
-_LINE_ENDS = {ord("\r"): " ", ord("\n"): " ", 0: " "}
+# A header's value must not end the line that it stands on, nor hold other control characters (RFC 9110, section 5.5).
+_CONTROLS = dict.fromkeys((*range(9), *range(10, 32), 127), " ")
 
 
 class Headers(dict[str, Any]):
@@ -45,6 +47,14 @@ class Headers(dict[str, Any]):
 
     def _folded(self) -> dict[str, Any]:
         return {name.lower(): value for name, value in self.items()}
+
+
+@lru_cache(256)
+def _header_name(name: str) -> str:
+    """The name, if it is one; that of the content type in one case, because it is asked for."""
+    if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name):
+        raise ValueError(f"{name[:100]!r} is no name of a header: expected letters and digits of ASCII, and hyphens")
+    return "content-type" if name.lower() == "content-type" else name
 
 
 class RequestProcessor:
@@ -80,8 +90,12 @@ class RequestProcessor:
         return self._reason_phrase
 
     def add_response_property(self, key: str, value: str) -> None:
-        """Set a response header. CR, LF and NUL become spaces, so that a value cannot forge a header."""
-        self._response_headers[str(key).translate(_LINE_ENDS)] = str(value).translate(_LINE_ENDS)
+        """Set a response header. Control characters become spaces, so that a value cannot forge a header.
+
+        Raises:
+            ValueError: key is no name of a header (RFC 9110, section 5.1). MMS would never answer the request.
+        """
+        self._response_headers[_header_name(str(key))] = str(value).translate(_CONTROLS)
 
     def get_response_headers(self) -> dict[str, str]:
         """The response headers set so far."""
@@ -263,7 +277,11 @@ class Context:
         return self._processor(idx).get_response_headers()
 
     def set_response_header(self, idx: int, key: str, value: str) -> None:
-        """Set a response header; CR, LF and NUL in it become spaces."""
+        """Set a response header; control characters in its value become spaces.
+
+        Raises:
+            ValueError: key is no name of a header.
+        """
         self._processor(idx).add_response_property(key, value)
 
     def set_custom_attributes(self, value: str, idx: int = 0) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Callable
 
 from sagemaker_inference_lite import codecs, log_lines, model_files, user_module
@@ -42,14 +43,19 @@ class DefaultHandlerService:
             request, in `predict_batch` that of the requests whose data it is given.
     """
 
+    # Here, because subclasses have constructors that do not call this one.
+    settings = Settings()
+    initialized = False
+    model: Any = None
+    hooks = user_module.Hooks()
+    context: Context
+    _reads_environment = True
+    _takes_batches = False
+
     def __init__(self, settings: Settings | None = None) -> None:
-        self._reads_environment = settings is None
-        self.settings = settings or Settings()
-        self.initialized = False
-        self.model: Any = None
-        self.hooks = user_module.Hooks()
-        self.context: Context
-        self._takes_batches = False
+        if settings is not None:
+            self.settings = settings
+            self._reads_environment = False
 
     # -- What MMS calls --
 
@@ -78,11 +84,11 @@ class DefaultHandlerService:
         if self.hooks.model_warmup_fn:
             self.hooks.model_warmup_fn(model_dir, self.model, context)
         times.append(time.monotonic())
-        is_overridden = type(self).predict_batch is not DefaultHandlerService.predict_batch
-        self._takes_batches = is_overridden or self.hooks.predict_batch_fn is not None
+        self._takes_batches = self._has_predict_batch()
         self.initialized = True
         steps = [1000 * (after - before) for before, after in zip(times, times[1:])]
-        logger.info("program imported in %.0f ms, model loaded in %.0f ms, warmed up in %.0f ms", *steps)
+        program, state = self._program(model_dir, "is imported")
+        logger.info("%s %s: %.0f ms; model loaded: %.0f ms; warmed up: %.0f ms", program, state, *steps)
 
     def handle(self, data: Sequence[Mapping[str, Any]] | None, context: Context) -> list[bytes] | None:
         """Answers the requests of a batch, each with its own status, content type and error.
@@ -101,6 +107,7 @@ class DefaultHandlerService:
         """
         if not self.initialized:
             self.initialize(context)
+            self.initialized = True  # a subclass that overrides it may not say so, and would load for each request
         if data is None:
             return None
         requests = [context.for_requests([place]) for place in range(len(data))]
@@ -127,8 +134,7 @@ class DefaultHandlerService:
         """
         if self.hooks.model_fn:
             return self.hooks.model_fn(model_dir, self.context)
-        program = user_module.program_path(model_dir, self.settings.program)
-        state = "defines no model_fn" if program.is_file() else "is not there"
+        program, state = self._program(model_dir, "defines no model_fn")
         environ = os.environ if self._reads_environment else {}
         return model_files.load(model_dir, self.context.gpu_id, environ, also_tried=f"{program} {state}")
 
@@ -202,19 +208,32 @@ class DefaultHandlerService:
         refuse_stream(prediction)
         return codecs.encode(prediction, accept)
 
+    def _program(self, model_dir: str, state: str) -> tuple[Path, str]:
+        """The model's program, and its state: the one that is given where there is such a file."""
+        path = user_module.program_path(model_dir, self.settings.program)
+        return path, state if path.is_file() else "is not there"
+
     # -- The steps: a request whose step raised has the exception in place of a value from then on --
+
+    def _has_predict_batch(self) -> bool:
+        if self.hooks.transform_fn:
+            return False
+        is_overridden = type(self).predict_batch is not DefaultHandlerService.predict_batch
+        return is_overridden or self.hooks.predict_batch_fn is not None
 
     def _each(self, step: Callable[[Any], Any], requests: Sequence[Context], values: Sequence[Any]) -> list[Any]:
         return [self._attempt(step, request, value) for request, value in zip(requests, values)]
 
     def _attempt(self, step: Callable[[Any], Any], request: Context, value: Any) -> Any:
-        if isinstance(value, Exception):
+        if isinstance(value, BaseException):
             return value
         self.context = request
         log_lines.belong_to(request)
         try:
             return step(value)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise  # of a person who tries the service by hand
+        except BaseException as error:  # SystemExit, a cancelled task, a panic in Rust: others of the batch go on
             return error
 
     def _answer(self, item: Mapping[str, Any]) -> tuple[bytes, str]:
@@ -226,11 +245,11 @@ class DefaultHandlerService:
         self, requests: Sequence[Context], items: Sequence[Mapping[str, Any]], context: Context
     ) -> list[Any]:
         values = self._each(self._read, requests, items)
-        places = [place for place, value in enumerate(values) if not isinstance(value, Exception)]
+        places = [place for place, value in enumerate(values) if not isinstance(value, BaseException)]
         batch = [values[place] for place in places]
         results = self._attempt(self._predict_together, context.for_requests(places), batch)
         for index, place in enumerate(places):
-            values[place] = results if isinstance(results, Exception) else results[index]
+            values[place] = results if isinstance(results, BaseException) else results[index]
         return self._each(self._write, requests, values)
 
     def _read(self, item: Mapping[str, Any]) -> Any:
@@ -241,7 +260,7 @@ class DefaultHandlerService:
             return []
         predictions = self.predict_batch(data, self.model)
         refuse_stream(predictions)
-        is_sequence = hasattr(predictions, "__len__") and not isinstance(predictions, (str, bytes, Mapping))
+        is_sequence = _is_sequence(predictions)
         if not is_sequence or len(predictions) != len(data):
             found = f"a {type(predictions).__name__}" + (f" of {len(predictions)}" if is_sequence else "")
             raise TypeError(f"a batch of {len(data)} must be answered with a sequence of as many, not with {found}")
@@ -278,17 +297,20 @@ class DefaultHandlerService:
 
     def _answer_failures(self, answers: list[Any], context: Context) -> None:
         """Puts bodies in place of exceptions and sets their statuses; one that requests share is logged once."""
-        errors = {id(answer): answer for answer in answers if isinstance(answer, Exception)}
+        errors = {id(answer): answer for answer in answers if isinstance(answer, BaseException)}
         for error in errors.values():
             places = [place for place, answer in enumerate(answers) if answer is error]
+            failed = context.for_requests(places)
+            log_lines.belong_to(failed)
             status, body = failure(
                 error,
-                context.for_requests(places),
+                failed,
                 max_bytes=self.settings.max_payload_bytes,
                 expose_traceback=self.settings.expose_tracebacks,
             )
             for place in places:
                 context.set_response_status(status, _phrase(status), place)
+                _forget_content(context.get_response_headers(place))
                 answers[place] = body, JSON
 
     @staticmethod
@@ -307,6 +329,18 @@ def _body(item: Mapping[str, Any]) -> bytes:
     if isinstance(body, (bytes, bytearray, memoryview)):
         return bytes(body)
     raise TypeError(f"a request's body must be bytes, not {type(body).__name__}; is the front end told to decode them?")
+
+
+def _is_sequence(value: object) -> bool:
+    """Whether a value has an order and an element for each place. A table has columns where rows are meant."""
+    is_another = isinstance(value, (str, bytes, bytearray, memoryview, Mapping, Set)) or hasattr(value, "columns")
+    return hasattr(value, "__len__") and not is_another
+
+
+def _forget_content(headers: dict[str, str]) -> None:
+    """Removes what a function said of its own body (RFC 9110, section 8) and does not hold for an error's."""
+    for name in [name for name in headers if name.lower().startswith("content-")]:
+        del headers[name]
 
 
 def _phrase(status: int) -> str:

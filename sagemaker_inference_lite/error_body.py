@@ -8,6 +8,7 @@ It is one JSON object:
 from __future__ import annotations
 
 import json
+import operator
 import sys
 from typing import Any, NamedTuple
 
@@ -53,7 +54,11 @@ def describe(error: BaseException) -> Description:
 
 def known_status(code: Any) -> int:
     """The code if it is a status that HTTP knows (RFC 9110, section 15); anything else is an error of ours: 500."""
-    return code if isinstance(code, int) and 200 <= code <= 599 else 500
+    try:
+        status = operator.index(code)  # numpy's integers are as good
+    except TypeError:
+        return 500
+    return status if 200 <= status <= 599 else 500
 
 
 def error_body(type_name: str, message: str, *, error_id: str | None = None, trace: str | None = None) -> bytes:

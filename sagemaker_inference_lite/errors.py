@@ -28,7 +28,9 @@ HTTP status that the caller is answered with. Only entry points turn either into
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
+from typing import Any
 
 
 class InferenceLiteError(Exception):
@@ -146,6 +148,11 @@ class RequestError(InferenceLiteError):
         self.status = status
         self.message = message
         super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is unpickled by calling its class with its text alone, and handlers that have processes of
+        # their own get their exceptions so.
+        return copyreg.__newobj__, (type(self), self.message), self.__dict__  # type: ignore[attr-defined] # hidden
 
 
 class ClientError(RequestError):

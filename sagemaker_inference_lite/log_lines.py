@@ -4,12 +4,17 @@
 Every record that is made while a model handles a request carries that request, whoever makes it and however the
 handler's author has set up logging. The names are prefixed because a record refuses an attribute that is also in
 ``extra``, and handlers pass ``extra={"request_id": ...}``.
+
+This library's own loggers cannot be disabled: ``logging.config`` disables whatever is there unless it is told not to,
+and an author who sets up a log must still learn in it why requests fail.
 """
 
 from __future__ import annotations
 
 import logging
 from typing import Any, Protocol
+
+_OURS = __name__.partition(".")[0]
 
 FORMAT = "%(asctime)s [%(levelname)s] %(name)s - %(message)s"
 FORMAT_IN_REQUEST = "%(asctime)s [%(levelname)s] %(name)s [%(sagemaker_request_id)s] - %(message)s"
@@ -33,6 +38,7 @@ def belong_to_model(name: str) -> None:
     """Has all further records of this process carry a model's name."""
     global _model
     _model = name
+    _keep_ours_enabled()  # those among them that have come since install()
 
 
 def belong_to(call: Call | None) -> None:
@@ -60,6 +66,25 @@ def install() -> None:
         return record
 
     logging.setLogRecordFactory(factory)
+    _keep_ours_enabled()
+
+
+class _Enabled(logging.Logger):
+    """A logger that is never disabled. Its level and its handlers are the author's to choose."""
+
+    @property
+    def disabled(self) -> bool:
+        return False
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        pass
+
+
+def _keep_ours_enabled() -> None:
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if name.partition(".")[0] == _OURS and type(logger) is logging.Logger:
+            logger.__class__ = _Enabled
 
 
 class Formatter(logging.Formatter):

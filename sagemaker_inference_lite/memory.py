@@ -28,8 +28,15 @@ def _says_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    text = str(error).lower() if isinstance(error, RuntimeError) else ""
+    text = _text(error).lower() if isinstance(error, RuntimeError) else ""
     return any(phrase in text for phrase in _PHRASES)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # an error may be broken itself
+        return ""
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

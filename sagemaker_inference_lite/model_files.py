@@ -18,6 +18,7 @@ import importlib
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
+from numbers import Number
 from pathlib import Path
 from typing import Any, Callable, Literal, NamedTuple
 from weakref import WeakKeyDictionary
@@ -276,8 +277,11 @@ def _cast(value: object, dtype: np.dtype[Any], what: str) -> Array:
 def _is_kept(array: Array, cast: Array) -> bool:
     if cast.dtype.kind == "O":
         return array.dtype.kind == "U" or all(isinstance(each, str) for each in array.flat)
+    if cast.dtype.kind == "f" and array.dtype.kind == "O":
+        # Of null, which stands for what is missing, numpy has made NaN; and of text that reads like a number, a number.
+        return all(each is None or isinstance(each, Number) for each in array.flat)
     if cast.dtype.kind == "f":
-        return array.dtype.kind in "biufO"  # objects: numbers, and null for those that are missing, which becomes NaN
+        return array.dtype.kind in "biuf"
     return array.dtype.kind in "biuf" and bool(np.all(cast == array))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pkgutil
 import sys
 import sysconfig
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ def import_file(name: str, path: Path, package_path: Sequence[str] | None = None
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         raise
     return module
 
@@ -49,28 +50,42 @@ def put_first_on_path(directory: Path) -> None:
     Args:
         directory: An absolute path.
     """
+    # Before it is on sys.path: the packages without a file that are there already take in what is found on it.
+    foreign = {name for name in _names_in(directory) if _is_foreign(sys.modules.get(name), directory)}
     entry = str(directory)
     while entry in sys.path:
         sys.path.remove(entry)
     sys.path.insert(0, entry)
     # A directory's listing is kept by its time stamp, and models are unpacked within one tick of it.
     importlib.invalidate_caches()
-    own = _names_in(directory)
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in own and _is_foreign(module, directory):
+    for name in list(sys.modules):
+        if name.partition(".")[0] in foreign:
             del sys.modules[name]
 
 
 def _names_in(directory: Path) -> set[str]:
-    files = {path.stem for path in directory.glob("*.py")}
-    packages = {path.parent.name for path in directory.glob("*/__init__.py")}
-    return (files | packages) - {"__init__", "__main__", _OURS}
+    """The modules and packages that imports find in a directory, whatever kind of file they are."""
+    found = {module.name for module in pkgutil.iter_modules([str(directory)])}
+    for path in directory.glob("*/*.py"):
+        # Without __init__.py a directory gives way to any other package of its name, wherever that is on sys.path.
+        if not getattr(sys.modules.get(path.parent.name), "__file__", None):
+            found.add(path.parent.name)
+    return found - {"__main__", _OURS}
 
 
-def _is_foreign(module: ModuleType, directory: Path) -> bool:
+def _is_foreign(module: ModuleType | None, directory: Path) -> bool:
+    places = _places_of(module)
+    installed = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    around = {parent for place in places for path in (place, place.resolve()) for parent in (path, *path.parents)}
+    kept = installed | {directory, directory.resolve()}
+    return bool(places) and kept.isdisjoint(around) and not _is_in_packages(places)
+
+
+def _places_of(module: ModuleType | None) -> list[Path]:
+    """A module's file, or the directories of a package that has none; nothing where it is built in."""
     file = getattr(module, "__file__", None)
-    if not file:
-        return False  # built in, or a package without a file, whose modules are asked themselves
-    parents = Path(file).parents
-    kept = {directory, *map(Path, sysconfig.get_paths().values())}
-    return kept.isdisjoint(parents) and not {"site-packages", "dist-packages"} & set(Path(file).parts)
+    return [Path(file)] if file else [Path(each) for each in getattr(module, "__path__", ())]
+
+
+def _is_in_packages(places: Sequence[Path]) -> bool:
+    return any({"site-packages", "dist-packages"} & set(place.parts) for place in places)

@@ -182,6 +182,8 @@ def _with_context(function: Callable[..., object], count: int) -> Callable[..., 
         return lambda *arguments: function(*arguments[:-1])
     parameters = list(signature.parameters.values())
     positional = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    if any(each.name == "context" for each in positional[:count]):
+        raise _SignatureError(str(signature))
     is_last = len(positional) > count and _is_context(positional[count])
     is_keyword = any(each.name == "context" and each.kind is each.KEYWORD_ONLY for each in parameters)
     try:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import re
 from collections.abc import Iterator
 
@@ -90,3 +92,21 @@ def test_errors_with_a_status_of_their_own(member: type[errors.ClientError], sta
     """An error with one status only needs to be told its message."""
     error = member("why")  # type: ignore[call-arg, arg-type]  # type checkers know the base's arguments only
     assert (error.status, error.message) == (status, "why")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.RequestError(418, "teapot"),
+        errors.ClientError(status=422, message="Too short."),
+        errors.ServerError(503, "Later."),
+        errors.UnsupportedMediaTypeError("No."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_of_requests_travel_between_processes(error: errors.RequestError) -> None:
+    """What a process of a handler's own raises is unpickled as what it was, in every protocol; copies are alike."""
+    others = [pickle.loads(pickle.dumps(error, each)) for each in range(pickle.HIGHEST_PROTOCOL + 1)]
+    for other in [*others, copy.copy(error)]:
+        assert type(other) is type(error)
+        assert (other.status, other.message, str(other)) == (error.status, error.message, str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import logging
+import logging.config
 import threading
 from collections.abc import Iterator
 
@@ -31,6 +32,7 @@ def stream() -> Iterator[io.StringIO]:
     log_lines.belong_to_model("")
 
 
+OURS = "sagemaker_inference_lite.made_by_a_test"
 logger = logging.getLogger("some.author")
 
 
@@ -103,3 +105,36 @@ def test_a_factory_that_is_there_already_is_kept(stream: io.StringIO) -> None:
     log_lines.belong_to(call("5f0c"))
     logger.warning("")
     assert stream.getvalue() == "t-1 5f0c\n"
+
+
+@pytest.mark.parametrize("made", ["before install()", "before the model"])
+def test_an_author_s_configuration_leaves_our_loggers_on(stream: io.StringIO, made: str) -> None:
+    """What dictConfig() disables, which is all that is there unless it is told not to, is not this library's log."""
+    name = f"{OURS}.{made.partition(' ')[2].partition('(')[0]}"
+    ours = logging.getLogger(name)
+    if made == "before install()":
+        log_lines.install()
+    else:
+        log_lines.belong_to_model("wine")
+    before = {each: logging.getLogger(each).disabled for each in logging.root.manager.loggerDict}
+    ours.addHandler(logger.handlers[-1])
+    try:
+        logging.config.dictConfig({"version": 1})
+        assert logger.disabled
+        ours.warning("a request failed")
+    finally:
+        ours.handlers.clear()
+        for each, state in before.items():
+            logging.getLogger(each).disabled = state
+    assert "a request failed" in stream.getvalue()
+
+
+def test_an_author_may_choose_our_level(stream: io.StringIO) -> None:
+    """A logger that cannot be disabled still has a level."""
+    ours = logging.getLogger(OURS)
+    log_lines.install()
+    logging.config.dictConfig(
+        {"version": 1, "disable_existing_loggers": False, "loggers": {OURS: {"level": "CRITICAL"}}}
+    )
+    assert not ours.isEnabledFor(logging.ERROR)
+    assert ours.isEnabledFor(logging.CRITICAL)

@@ -65,6 +65,20 @@ def test_a_link_to_nowhere(tmp_path: Path) -> None:
         find(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_never_ends_is_not_read(tmp_path: Path, kind: str) -> None:
+    """A pipe that nobody writes to, or a link to a device, is an error rather than a start that never ends."""
+    ask_for(tmp_path, "")
+    path = tmp_path / "code" / "requirements.txt"
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(RequirementsError, match="it is a pipe or a device, and no file"):
+        find(tmp_path)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     """A file without the permission to read it is an error that names it."""
@@ -212,6 +226,7 @@ REASONS = {
     "not found": (NOT_FOUND, FROM_INDEX, "requirement nowhere==3 (from versions: 1.0, 2.0). The log"),
     "not in wheels": (NOT_FOUND, FROM_WHEELS, "Only /m/code/wheels is looked in: it must hold all that is needed, for"),
     "unreachable": (UNREACHABLE, FROM_INDEX, "was not reached (NewConnectionError): without a network, put the wheels"),
+    "named and unreachable": (UNREACHABLE, FROM_WHEELS, "The package index was not reached (NewConnectionError)"),
     "conflict": (CONFLICT, FROM_INDEX, "exclude each other: a 1.0 depends on shade==1.0, b 1.0 depends on shade==2.0."),
     "hash": (OTHER_HASH, FROM_WHEELS, "shade==1.0 has another hash than the file says. The log"),
     "not pinned": (NOT_PINNED, FROM_INDEX, "These do not: shade from file:///m/code/wheels/"),

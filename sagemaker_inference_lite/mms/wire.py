@@ -251,7 +251,7 @@ def encode_predictions(predictions: Sequence[Prediction]) -> bytes:
         at += _padding(at) + 4
         pieces += (_INT.pack(len(text)), text, *before, head, _INT.pack(prediction.status))
         text = _reason(prediction.status)
-        before = (_encode_headers(prediction.headers), _INT.pack(len(prediction.body)), prediction.body)
+        before = (encode_headers(prediction.headers), _INT.pack(len(prediction.body)), prediction.body)
     pieces += (_INT.pack(len(text)), text, *before, _END)
     return b"".join(pieces)
 
@@ -268,7 +268,12 @@ def _padding(at: int) -> int:
     return aligned if (at + aligned) % 16 else aligned + 4
 
 
-def _encode_headers(headers: Sequence[tuple[str, str]]) -> bytes:
+def encode_headers(headers: Sequence[tuple[str, str]]) -> bytes:
+    """The response headers of a prediction.
+
+    Raises:
+        ValueError: they take more than MAX_HEADER_BYTES.
+    """
     if not headers:
         return b"\0\0\0\0"
     pieces = [_INT.pack(len(headers))]

@@ -85,14 +85,14 @@ def _advice(lines: Sequence[str], requirements: Requirements, sentence: str) -> 
         yield "The packages are installed under TMPDIR, which may name a larger place."
     elif "Read-only file system" in sentence:
         yield "The model's directory is read-only: bring a wheel in place of a source tree."
-    elif requirements.wheels is not None and re.search("Could not find|No matching distribution", sentence):
-        here = f"Python {platform.python_version()} on {platform.machine()}"
-        yield f"Only {requirements.wheels} is looked in: it must hold all that is needed, for {here}."
-    elif found:
+    elif found:  # a model that brings its wheels may name an index all the same
         yield (
             f"The package index was not reached ({found[1]}): without a network, put the wheels into "
             f"{requirements.path.parent / 'wheels'}."
         )
+    elif requirements.wheels is not None and re.search("Could not find|No matching distribution", sentence):
+        here = f"Python {platform.python_version()} on {platform.machine()}"
+        yield f"Only {requirements.wheels} is looked in: it must hold all that is needed, for {here}."
 
 
 # -- What pip prints, from release 21 to 26 ----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +59,9 @@ def find(model_dir: Path) -> Requirements | None:
 
 def _read(path: Path) -> bytes:
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # reading it might never end
+            raise RequirementsError(f"{path} cannot be read: it is a pipe or a device, and no file.")
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         if not path.is_symlink():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sagemaker_inference_lite import log_lines
 from sagemaker_inference_lite.context import Context, Headers
 from sagemaker_inference_lite.error_body import known_status
-from sagemaker_inference_lite.failures import failure, refuse_stream
+from sagemaker_inference_lite.failures import Failure, failure, refuse_stream
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker.loader import Handle
 
@@ -47,8 +47,12 @@ def answer(handle: Handle, context: Context, requests: Sequence[wire.Request], o
 
 
 def _failed(error: BaseException, context: Context, options: AnswerOptions) -> bytes:
-    status, body = failure(error, context, max_bytes=options.max_body_bytes, expose_traceback=options.expose_tracebacks)
-    return refusal(list((context.request_ids or {}).values()), status, body)
+    failed = _failure(error, context, options)
+    return refusal(list((context.request_ids or {}).values()), failed.status, failed.body)
+
+
+def _failure(error: BaseException, context: Context, options: AnswerOptions) -> Failure:
+    return failure(error, context, max_bytes=options.max_body_bytes, expose_traceback=options.expose_tracebacks)
 
 
 def refusal(request_ids: Sequence[str], status: int, body: bytes) -> bytes:
@@ -90,7 +94,17 @@ def _predictions(
         raise TypeError(
             f"the handler must return a list with one answer for each of {len(requests)} requests, not {found}"
         )
-    return [_prediction(result, place, context, options) for place, result in enumerate(results)]
+    return [_prediction_or_failure(result, place, context, options) for place, result in enumerate(results)]
+
+
+def _prediction_or_failure(result: Any, place: int, context: Context, options: AnswerOptions) -> wire.Prediction:
+    try:
+        prediction = _prediction(result, place, context, options)
+        wire.encode_headers(prediction.headers)  # which has a limit
+        return prediction
+    except Exception as error:
+        status, body = _failure(error, context.for_requests([place]), options)
+        return wire.Prediction(context.get_request_id(place) or "", body, JSON, status)
 
 
 def _prediction(result: Any, place: int, context: Context, options: AnswerOptions) -> wire.Prediction:

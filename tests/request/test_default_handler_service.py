@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -17,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sagemaker_inference_lite import codecs, default_handler_service
+from sagemaker_inference_lite import codecs, default_handler_service, log_lines
 from sagemaker_inference_lite.content_types import CSV, JSON, NPY, OCTET_STREAM, TEXT_PLAIN
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.default_handler_service import DefaultHandlerService
@@ -144,6 +146,38 @@ def test_an_empty_batch_has_no_answers() -> None:
     assert call(echo())[0] == []
 
 
+def test_a_subclass_may_forget_what_it_overrides() -> None:
+    """A constructor, or an initialize, that does not call the one above does no harm; the model is loaded once more."""
+    calls = []
+
+    class Forgetful(DefaultHandlerService):
+        def __init__(self) -> None:
+            self.own = "own"
+
+        def initialize(self, context: Context) -> None:
+            calls.append(context.model_name)
+            self.model = lambda data: self.own
+
+    service = Forgetful()
+    service.initialize(Context("model", "/nowhere"))
+    for _ in range(3):
+        assert call(service, PLAIN)[0] == [b'"own"']
+    assert calls == ["model", "model"]
+
+
+def test_a_constructor_may_forget_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a call of this class's constructor the settings are those of the environment."""
+
+    class Forgetful(Echo):
+        def __init__(self) -> None:
+            self.own = "own"
+
+    monkeypatch.setenv("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "text/csv")
+    service = Forgetful()
+    service.initialize(Context("model", str(tmp_path)))
+    assert call(service, PLAIN)[0] == [b"1\n2\n"]
+
+
 # -- Load --------------------------------------------------------------------------------------------------------------
 
 
@@ -192,7 +226,16 @@ def test_functions_around_the_load(tmp_path: Path, caplog: pytest.LogCaptureFixt
     )
     expected = [["pre", str(tmp_path)], ["load", str(tmp_path)], ["warm", True, "model"]]
     assert json.loads(call(service, PLAIN)[0][0]) == expected
-    assert "model loaded in" in caplog.text
+    assert f"{tmp_path / 'code' / 'inference.py'} is imported: " in caplog.text
+    assert re.search(r"imported: \d+ ms; model loaded: \d+ ms; warmed up: \d+ ms", caplog.text)
+
+
+def test_a_program_that_is_not_there_is_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A model that is served without a program says where one was looked for: its name may have been mistaken."""
+    caplog.set_level(logging.INFO)
+    service = Echo(Settings(program="infrence.py"))
+    service.initialize(Context("model", str(tmp_path)))
+    assert f"{tmp_path / 'code' / 'infrence.py'} is not there: " in caplog.text
 
 
 @pytest.mark.parametrize("name", ["pre_model_fn", "model_warmup_fn"])
@@ -410,6 +453,10 @@ class Commanded(Echo):
             raise RuntimeError("secret\n[PID] 1")
         if data == "memory":
             raise MemoryError("secret")
+        if data == "exit":
+            sys.exit("secret")
+        if data == "cancelled":
+            raise asyncio.CancelledError
         return data
 
 
@@ -422,15 +469,58 @@ def commanded(settings: Settings | None = None) -> Commanded:
 
 def test_errors_are_per_item(caplog: pytest.LogCaptureFixture) -> None:
     """In a batch each request has its own status, type and error, and those without an error are answered."""
-    commands = ["fine", "client", "server", "broken", "memory", "odd", "fine"]
+    commands = ["fine", "client", "server", "broken", "memory", "odd", "exit", "cancelled", "fine"]
     bodies, context = call(commanded(), *((json.dumps(each).encode(), {}) for each in commands))
     statuses = [context.get_response_status(place)[0] for place in range(len(commands))]
-    assert statuses == [200, 422, 503, 500, 507, 499, 200]
-    assert bodies[0] == bodies[6] == b'"fine"'
+    assert statuses == [200, 422, 503, 500, 507, 499, 500, 500, 200]
+    assert bodies[0] == bodies[8] == b'"fine"'
     messages = [error_of(body)["message"] for body in bodies[1:6]]
     assert messages[:2] == ["no such user", "come back later"]
     assert messages[4] == "an odd status"
     assert all(context.get_response_content_type(place) == JSON for place in range(len(commands)))
+
+
+def test_a_person_may_interrupt() -> None:
+    """Who tries a service by hand ends it with Ctrl-C."""
+    service = echo()
+
+    def interrupt(data: Any) -> Any:
+        raise KeyboardInterrupt
+
+    service.model = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        call(service, PLAIN)
+
+
+def test_the_record_of_a_failure_belongs_to_its_request(caplog: pytest.LogCaptureFixture) -> None:
+    """In a batch the record of a request that failed carries that request's id, whichever came after it."""
+    factory = logging.getLogRecordFactory()
+    log_lines.install()
+    try:
+        call(commanded(), (b'"fine"', {}), (b'"broken"', {}), (b'"fine"', {}))
+    finally:
+        logging.setLogRecordFactory(factory)
+        log_lines.belong_to(None)
+    assert [vars(record)["sagemaker_request_id"] for record in caplog.records] == ["id-1"]
+
+
+def test_an_error_s_body_is_described_as_what_it_is(tmp_path: Path) -> None:
+    """What a function has said of its own body is not said of the error's; other headers are sent all the same."""
+    service = make(
+        tmp_path,
+        """
+        def model_fn(model_dir): return None
+        def output_fn(prediction, accept, context):
+            context.set_response_content_type(0, "image/gif")
+            context.set_response_header(0, "Content-Encoding", "gzip")
+            context.set_custom_attributes("trace=1")
+            raise ValueError
+        def predict_fn(data, model): return 1
+        """,
+    )
+    _, context = call(service, PLAIN)
+    name = "X-Amzn-SageMaker-Custom-Attributes"
+    assert context.get_response_headers(0) == {"content-type": JSON, name: "trace=1"}
 
 
 def test_failures_in_a_batch_are_logged_with_their_traceback(caplog: pytest.LogCaptureFixture) -> None:
@@ -545,6 +635,15 @@ def test_transform_fn_does_it_all(tmp_path: Path) -> None:
     assert [context.get_response_status(place)[0] for place in range(3)] == [200, 500, 200]
 
 
+def test_transform_fn_takes_the_place_of_overridden_methods_too(tmp_path: Path) -> None:
+    """A model that does it all does it with any handler service, one that answers batches included."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "inference.py").write_text("def transform_fn(model, body, *types): return body")
+    service = Batch(Settings())
+    service.initialize(Context("model", str(tmp_path)))
+    assert call(service, PLAIN, (b"[3]", {}))[0] == [b"[1, 2]", b"[3]"]
+
+
 # -- Batches -----------------------------------------------------------------------------------------------------------
 
 
@@ -624,7 +723,22 @@ def test_an_error_of_the_whole_batch_is_logged_once(caplog: pytest.LogCaptureFix
     assert "request id-0, id-2 of model model failed" in record.getMessage()
 
 
-@pytest.mark.parametrize("answer", [[1], [1, 2, 3], "ab", b"ab", {"a": 1, "b": 2}, None, 7])
+class Table:
+    """What tables of several libraries have in common: as many as they have rows, they give columns."""
+
+    columns = ("label", "score")
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [[1], [1, 2, 3], "ab", b"ab", bytearray(b"ab"), memoryview(b"ab"), {"a": 1, "b": 2}, {1, 2}, Table(), None, 7],
+)
 def test_a_batch_needs_as_many_answers(answer: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Anything but a sequence of as many predictions is a failure that says what was found."""
     _, context = call(batch(lambda data: answer), PLAIN, PLAIN)
@@ -659,8 +773,9 @@ def test_a_content_type_that_a_function_has_set_is_kept(tmp_path: Path) -> None:
             context.set_response_content_type(0, "image/gif")
         def output_fn(prediction, accept): return b"GIF89a"
     """
-    bodies, context = call(make(tmp_path, program), PLAIN)
-    assert (bodies, context.get_response_content_type(0)) == ([b"GIF89a"], "image/gif")
+    for said in ("set_response_content_type(0", 'set_response_header(0, "Content-Type"'):
+        bodies, context = call(make(tmp_path, program.replace("set_response_content_type(0", said)), PLAIN)
+        assert (bodies, context.get_response_content_type(0)) == ([b"GIF89a"], "image/gif")
 
 
 # -- What is no answer -------------------------------------------------------------------------------------------------

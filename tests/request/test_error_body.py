@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
-from sagemaker_inference_lite.error_body import describe, error_body
+from sagemaker_inference_lite.error_body import describe, error_body, known_status
 from sagemaker_inference_lite.errors import ClientError, RequestError, ServerError, UnsupportedMediaTypeError
 
 
@@ -46,3 +47,21 @@ def test_other_errors_keep_their_secrets(error: Exception, status: int) -> None:
     described = describe(error)
     assert described.status == status
     assert "secret" not in str(described)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(200, 200), (599, 599), (np.int64(404), 404), (99, 500), (600, 500), ("404", 500), (None, 500)]
+)
+def test_statuses_that_http_knows(code: object, status: int) -> None:
+    """Any whole number from 200 to 599 is a status, and anything else is an error of ours."""
+    assert known_status(code) == status
+
+
+def test_an_error_that_has_no_text_is_described() -> None:
+    """An error whose text raises is an error of ours like others."""
+
+    class MuteError(RuntimeError):
+        def __str__(self) -> str:
+            raise LookupError
+
+    assert describe(MuteError()).status == 500

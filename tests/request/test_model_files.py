@@ -9,13 +9,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sagemaker_inference_lite import model_files
-from sagemaker_inference_lite.errors import ModelError
+from sagemaker_inference_lite.errors import ClientError, ModelError
 from sagemaker_inference_lite.memory import is_memory_error
 
 # -- Loading -----------------------------------------------------------------------------------------------------------
@@ -153,6 +155,22 @@ def test_a_model_that_cannot_be_asked_is_a_clear_error() -> None:
     """A model with neither is a TypeError that names its type."""
     with pytest.raises(TypeError, match="a model of type dict has no method predict and cannot be called"):
         model_files.predict([1], {"weights": 1})
+
+
+@pytest.mark.parametrize(
+    "value", [[["1", 2.0]], [[None, "3"]], np.array([[b"1", 2.0]], object), np.array([["1", 2]], object)], ids=repr
+)
+def test_text_that_reads_like_a_number_is_none(value: object) -> None:
+    """Where a model takes numbers, text among them is refused, though numpy would make a number of it."""
+    with pytest.raises(ClientError, match="takes numbers"):
+        model_files._cast(value, np.dtype(np.float32), "The model's input 'x'")
+
+
+def test_numbers_of_any_kind_are_numbers() -> None:
+    """Null, which stands for what is missing, is NaN among numbers; those of Python's decimal are numbers too."""
+    value = np.array([None, Decimal("1.5"), True, 2, np.int8(3)], object)
+    cast = model_files._cast(value, np.dtype(np.float32), "The model's input 'x'")
+    assert np.array_equal(cast, [np.nan, 1.5, 1, 2, 3], equal_nan=True)
 
 
 def test_frameworks_are_imported_by_their_files_alone(tmp_path: Path) -> None:

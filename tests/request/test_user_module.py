@@ -117,6 +117,8 @@ def test_signatures_that_fit_are_taken(tmp_path: Path, function: str, expected: 
         ("def predict_fn(): pass", "predict_fn() in "),
         ("def predict_fn(data, model, context, more): pass", "predict_fn(data, model, context, more) in "),
         ("def predict_fn(data, model, *, option): pass", "predict_fn(data, model, *, option) in "),
+        ("def predict_fn(context, data, model): pass", "predict_fn(context, data, model) in "),
+        ("def predict_fn(data, context): pass", "predict_fn(data, context) in "),
         ("predict_fn = 5", "predict_fn in "),
         ("async def predict_fn(data, model): pass", "is a coroutine function"),
     ],

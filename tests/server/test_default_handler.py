@@ -85,6 +85,33 @@ def test_a_line_of_a_handler_s_log_names_model_and_request(server: Server) -> No
     assert "[logs] printed" in lines
 
 
+def test_an_author_s_logging_hides_no_failure(server: Server) -> None:
+    """A program that sets up logging, and so disables all loggers that are there, still has its failures logged."""
+    program = """
+        import logging.config
+        handlers = {"author's": {"class": "logging.StreamHandler"}}
+        logging.config.dictConfig({"version": 1, "handlers": handlers, "root": {"handlers": ["author's"]}})
+        def model_fn(model_dir): return None
+        def predict_fn(data, model): raise LookupError("hidden")
+    """
+    assert load(server, "configured", program).status_code == 200
+    error_id = ask(server, "configured", "[1]").json()["error"]["id"]
+    assert eventually(lambda: re.search(rf"error id {error_id}: LookupError: hidden\n", server.output()))
+
+
+def test_a_header_that_cannot_be_sent_is_an_answer(server: Server) -> None:
+    """A name that is none of a header fails its request, which would wait for ever, and the log says which name."""
+    program = """
+        def model_fn(model_dir): return None
+        def predict_fn(data, model, context): context.set_response_header(0, data, "\\v\\f\\x1b[0m")
+    """
+    assert load(server, "headers", program).status_code == 200
+    assert ask(server, "headers", '"X-Grün"').status_code == 500
+    assert eventually(lambda: "'X-Grün' is no name of a header" in server.output())
+    answer = ask(server, "headers", '"X-Good"')
+    assert (answer.status_code, answer.headers["X-Good"].strip()) == (200, "[0m")
+
+
 def test_a_batch_is_one_call_and_each_item_its_own_request(server: Server) -> None:
     """Requests that come together are one call of predict_batch_fn; each has its type, status, headers and error."""
     program = """

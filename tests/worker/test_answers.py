@@ -355,6 +355,23 @@ def test_large_headers(caplog: pytest.LogCaptureFixture) -> None:
     assert f"the limit is {wire.MAX_HEADER_BYTES}" in caplog.text
 
 
+def test_one_answer_of_a_batch_that_cannot_be_sent(caplog: pytest.LogCaptureFixture) -> None:
+    """An answer that is too large, has too many headers, or cannot be encoded fails its own request alone."""
+
+    def handle(data: Any, context: Context) -> Any:
+        context.set_response_header(1, "X-Long", "x" * wire.MAX_HEADER_BYTES)
+        return [bytes(1001), b"", "\ud800", {1, 2}, b"fine"]
+
+    requests = [request_of(number=number) for number in range(5)]
+    found = answers_of(handle, *requests, options=AnswerOptions(max_body_bytes=1000))
+    assert [each.status for each in found] == [500, 500, 500, 500, 200]
+    assert found[4].body == b"fine"
+    assert len({error_of(each)["id"] for each in found[:4]}) == 4
+    assert [record.getMessage()[:12] for record in caplog.records] == [
+        f"request id-{number}"[:12] for number in range(4)
+    ]
+
+
 @pytest.mark.parametrize("expose_tracebacks", [True, False])
 def test_a_large_failure(expose_tracebacks: bool) -> None:
     """A message that quotes a whole request does not make the answer larger than it may be; its beginning is sent."""
