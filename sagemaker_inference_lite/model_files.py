@@ -278,7 +278,7 @@ def _is_kept(array: Array, cast: Array) -> bool:
     if cast.dtype.kind == "O":
         return array.dtype.kind == "U" or all(isinstance(each, str) for each in array.flat)
     if cast.dtype.kind == "f" and array.dtype.kind == "O":
-        # Of null, which stands for what is missing, numpy has made NaN; and of text that reads like a number, a number.
+        # Null, which stands for what is missing, is NaN then; but text that reads like a number is a number, too.
         return all(each is None or isinstance(each, Number) for each in array.flat)
     if cast.dtype.kind == "f":
         return array.dtype.kind in "biuf"

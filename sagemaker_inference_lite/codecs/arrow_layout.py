@@ -31,6 +31,7 @@ _BATCH_LENGTH, _BATCH_NODES, _BATCH_BUFFERS, _BATCH_COMPRESSION = 0, 1, 2, 3
 _NESTED_KINDS = frozenset((12, 13, 14, 16, 17, 21, 22, 25, 26))
 
 _CONTINUATION = 0xFFFFFFFF
+_FILE_MAGIC = b"ARROW1"
 _BYTES_PER_BUFFER = 16
 _BYTES_PER_FIELD_NODE = 16
 
@@ -42,6 +43,8 @@ def check_stream(body: bytes) -> None:
         ClientError: 400. It has columns that are nested, or parts that reach beyond its end.
         ClientError: 413. What it says that it holds is more than a body may expand to.
     """
+    if body.startswith(_FILE_MAGIC):
+        raise ClientError(400, "The body is an Arrow file, as Feather is; expected an Arrow stream.")
     room = Room(len(body))
     width = 0
     rows = 0

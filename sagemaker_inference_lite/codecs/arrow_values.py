@@ -37,25 +37,39 @@ def array_of(schema: Any, read: Callable[[], Any], length: int) -> Array:
         ClientError: 400 or 413. No array can be made of it, or it would be too large.
         ArrowInvalid: The table contradicts itself.
     """
-    types = importlib.import_module("pyarrow").types
+    pa = importlib.import_module("pyarrow")
+    types = pa.types
     for field in schema:
-        if not _is_known(types, field.type):
+        if not _is_known(types, _stored_type(pa, field.type)):
             raise ClientError(400, f"The column {field.name[:MAX_QUOTED]!r} is of the type {field.type}, unknown here.")
     table = read()
     check_cells(table.num_rows, table.num_columns, length)
-    is_numeric = all(_is_number(types, _values_type(types, field.type)) for field in schema)
+    is_numeric = all(_is_number(types, _values_type(types, _stored_type(pa, field.type))) for field in schema)
     array = np.empty(table.shape, np.float64 if is_numeric else object)
     reader = _Reader(types, Room(length), is_numeric)
     reader.room.take(array.nbytes, "The table")
     for place, column in enumerate(table.columns):
         start = 0
         for chunk in column.chunks:
-            array[start : start + len(chunk), place] = reader.values(chunk)
+            stored = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
+            array[start : start + len(chunk), place] = reader.values(stored)
             start += len(chunk)
     return array
 
 
 # -- Types -------------------------------------------------------------------------------------------------------------
+
+
+def _stored_type(pa: Any, type_: Any) -> Any:
+    """What an extension type such as a UUID is stored as, which older pyarrow shows in its place.
+
+    Only where each value is as long as the next: Arrow reads no extension type as a dictionary, so that a long text
+    would be repeated in each row.
+    """
+    is_extension = isinstance(type_, pa.BaseExtensionType)
+    stored = type_.storage_type if is_extension else type_
+    is_even = pa.types.is_primitive(stored) or pa.types.is_fixed_size_binary(stored)
+    return stored if is_even else type_
 
 
 def _values_type(types: Any, type_: Any) -> Any:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import io
+import re
+import threading
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,17 +13,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sagemaker_inference_lite.codecs.arrays import Array, as_array
+from sagemaker_inference_lite.codecs.libraries import imported, reason_of
 from sagemaker_inference_lite.codecs.room import Room
-from sagemaker_inference_lite.content_types import JPEG, MAX_QUOTED, PNG, MediaType
-from sagemaker_inference_lite.errors import ClientError, NotAcceptableError
+from sagemaker_inference_lite.content_types import JPEG, PNG, MediaType
+from sagemaker_inference_lite.errors import ClientError, NotAcceptableError, UnsupportedMediaTypeError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 # Each scan of a progressive JPEG goes over the whole image, and needs a few bytes only; cameras and editors write
-# about ten. Within compressed data no other byte than zero follows 0xFF, so the marker is found as it is.
+# about ten.
 _MAX_SCANS = 100
-_START_OF_SCAN = b"\xff\xda"
+_START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+# What ends a scan: within its data zero follows 0xFF, or a restart, or what libjpeg passes over.
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 
 # Pillow goes through the parts before the pixels in Python and keeps some of them: millions of empty ones would take
 # it half a minute and most of a gigabyte. Encoders write a part for each few kilobytes, and do not fill in between.
@@ -34,6 +39,9 @@ _EXIF = b"Exif\0\0"
 
 # Those after which Pillow looks for the next marker at once: TEM, JPG, RST0 to EOI, and JPG0 to JPG13 (ITU T.81, B.1).
 _MARKERS_ALONE = frozenset((0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)))
+
+# Python has one list of warnings' filters for all threads.
+_silence = threading.Lock()
 
 # The array is made of strips: Pillow keeps an image as something else than an array, and a third copy of all of it
 # would be the largest. So many pixels are a few megabytes.
@@ -52,13 +60,12 @@ def decode_png(body: bytes, media_type: MediaType) -> Array:
         An array of its own memory.
 
     Raises:
+        UnsupportedMediaTypeError: Pillow cannot be imported.
         ClientError: 400. The body is no such image, or is damaged or cut short, or has more than 100,000 chunks.
         ClientError: 413. It is larger than a body may expand to, at a byte a pixel of gray and four of any other.
     """
-    from PIL.PngImagePlugin import PngImageFile
-
     _check_chunks(body)
-    return _decode(body, "PNG", PngImageFile)
+    return _decode(body, "PNG", imported("PIL.PngImagePlugin", UnsupportedMediaTypeError).PngImageFile)
 
 
 def decode_jpeg(body: bytes, media_type: MediaType) -> Array:
@@ -71,19 +78,18 @@ def decode_jpeg(body: bytes, media_type: MediaType) -> Array:
         An array of its own memory.
 
     Raises:
+        UnsupportedMediaTypeError: Pillow cannot be imported.
         ClientError: 400. The body is no such image, is damaged or cut short, or has more than 100 scans
             or 10,000 segments.
         ClientError: 413. It is larger than a body may expand to, at a byte a pixel of gray and four of any other; at
             two bytes for each sample where it is progressive.
     """
-    from PIL.JpegImagePlugin import JpegImageFile
-
-    if body.count(_START_OF_SCAN) > _MAX_SCANS:
-        raise ClientError(400, f"The JPEG has more than {_MAX_SCANS} scans; expected some ten at most.")
+    if not body.startswith(_START_OF_IMAGE):
+        raise ClientError(400, "The body cannot be read as JPEG: it does not begin as one.")
     if body.count(_EXIF) > _MAX_EXIF_SEGMENTS:
         raise ClientError(400, f"The JPEG has more than {_MAX_EXIF_SEGMENTS} segments of EXIF data; expected one.")
-    _check_segments(body)
-    return _decode(body, "JPEG", JpegImageFile)
+    _check_scans(body, _first_scan(body))
+    return _decode(body, "JPEG", imported("PIL.JpegImagePlugin", UnsupportedMediaTypeError).JpegImageFile)
 
 
 def _check_chunks(body: bytes) -> None:
@@ -95,20 +101,38 @@ def _check_chunks(body: bytes) -> None:
     raise ClientError(400, f"The PNG has more than {_MAX_CHUNKS} chunks; expected some thousand at most.")
 
 
-def _check_segments(body: bytes) -> None:
-    """Goes as Pillow does, which also passes over what is no segment, up to the first scan."""
+def _first_scan(body: bytes) -> int:
+    """Goes as Pillow does, which also passes over what is no segment, up to the first scan; its place."""
     place = 2
     for _ in range(_MAX_SEGMENTS):
         marker = body[place + 1 : place + 2]
         if not marker or body.startswith(_START_OF_SCAN, place):
-            return
+            return place
         if body[place] != 0xFF or marker == b"\xff":
             place += 1
         elif marker == b"\0" or marker[0] in _MARKERS_ALONE:
             place += 2
         else:
             place += 2 + int.from_bytes(body[place + 2 : place + 4], "big")
-    raise ClientError(
+    raise _too_many_segments()
+
+
+def _check_scans(body: bytes, place: int) -> None:
+    """Goes as libjpeg does, from the first scan to the image's end; phones put films behind that."""
+    scans = 0
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(body, place)
+        if found is None or found[0] == _END_OF_IMAGE:
+            return
+        scans += found[0] == _START_OF_SCAN
+        if scans > _MAX_SCANS:
+            raise ClientError(400, f"The JPEG has more than {_MAX_SCANS} scans; expected some ten at most.")
+        place = found.end() + int.from_bytes(body[found.end() : found.end() + 2], "big")
+    raise _too_many_segments()
+
+
+def _too_many_segments() -> ClientError:
+    return ClientError(
         400, f"The JPEG has more than {_MAX_SEGMENTS} segments, or filling; expected some hundred at most."
     )
 
@@ -143,7 +167,7 @@ def _decode(body: bytes, name: str, open_image: Callable[[io.BytesIO], Image]) -
     # Image.open() would judge the size by a limit of its own, which is the process's. What Pillow warns of (damaged
     # EXIF data, say) is a client's mistake and none that anyone here can mend.
     try:
-        with warnings.catch_warnings():
+        with _silence, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = open_image(io.BytesIO(body))
             form = _form(image)
@@ -153,8 +177,7 @@ def _decode(body: bytes, name: str, open_image: Callable[[io.BytesIO], Image]) -
         raise
     # Pillow lets out what its parsers raise: SyntaxError, OSError, ValueError, struct.error, zlib.error and others.
     except Exception as error:
-        reason = str(error)[:MAX_QUOTED] or type(error).__name__
-        raise ClientError(400, f"The body cannot be read as {name}: {reason}.") from error
+        raise ClientError(400, f"The body cannot be read as {name}: {reason_of(error)}.") from error
 
 
 def _form(image: Image) -> _Form:
@@ -215,16 +238,14 @@ def encode_jpeg(value: object) -> bytes:
 
 
 def _encode(value: object, content_type: str, channels: tuple[int, ...]) -> bytes:
-    from PIL import Image
-
+    image = imported("PIL.Image", NotAcceptableError)
     array = _image_array(as_array(value, content_type), content_type, channels)
     stream = io.BytesIO()
     try:
-        Image.fromarray(array).save(stream, content_type.partition("/")[2])
+        image.fromarray(array).save(stream, content_type.partition("/")[2])
     except (OSError, ValueError) as error:
-        reason = str(error)[:MAX_QUOTED]
         raise NotAcceptableError(
-            f"{content_type} cannot hold the prediction of shape {array.shape}: {reason}."
+            f"{content_type} cannot hold the prediction of shape {array.shape}: {reason_of(error)}."
         ) from error
     return stream.getvalue()
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sagemaker_inference_lite.codecs.arrays import Array, as_array
+from sagemaker_inference_lite.codecs.libraries import reason_of
 from sagemaker_inference_lite.content_types import MAX_QUOTED, NPY, MediaType
 from sagemaker_inference_lite.errors import ClientError, NotAcceptableError
 
@@ -56,14 +57,21 @@ def _view(body: bytes | bytearray) -> Array:
     size = math.prod(shape) * dtype.itemsize
     # Without a byte for each row, a few bytes could promise rows without end.
     if size != len(body) - start or not dtype.itemsize or math.prod(takewhile(bool, shape)) > len(body):
-        promised = f"shape {shape} and type {dtype}"[:MAX_QUOTED]
         raise ClientError(
-            400, f"The NPY body has {len(body) - start} bytes behind its header; expected an array of {promised}."
+            400,
+            f"The NPY body has {len(body) - start} bytes behind its header; expected {_promised(shape, dtype)}.",
         )
     try:
         return np.ndarray(shape, dtype, body, start, order="F" if is_fortran else "C")
     except (OverflowError, TypeError, ValueError) as error:
         raise ClientError(400, f"The NPY body cannot be read: {error}.") from error
+
+
+def _promised(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    # In hexadecimal the header can hold numbers that Python refuses to write in decimal.
+    if any(abs(size) >> 64 for size in shape):
+        return "an array of more elements than can be counted"
+    return f"an array of shape {shape} and type {dtype}"[:MAX_QUOTED]
 
 
 def _npy_header(stream: io.BytesIO, body: bytes | bytearray) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -81,8 +89,7 @@ def _npy_header(stream: io.BytesIO, body: bytes | bytearray) -> tuple[tuple[int,
     # numpy evaluates the header as a literal of Python's, and lets out whatever that raises: ValueError, TypeError,
     # SyntaxError, TokenError, RecursionError, even MemoryError for one that is nested too deeply.
     except Exception as error:
-        reason = str(error)[:MAX_QUOTED] or type(error).__name__
-        raise ClientError(400, f"The body is not NPY: {reason}.") from error
+        raise ClientError(400, f"The body is not NPY: {reason_of(error)}.") from error
 
 
 def encode_npy(value: object) -> bytes:

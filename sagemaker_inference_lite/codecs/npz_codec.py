@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import io
 import struct
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sagemaker_inference_lite.codecs.arrays import Array, as_array
+from sagemaker_inference_lite.codecs.libraries import imported, reason_of
 from sagemaker_inference_lite.codecs.npy_codec import read_npy, write_npy
 from sagemaker_inference_lite.codecs.room import Room
 from sagemaker_inference_lite.content_types import MAX_QUOTED, NPZ, MediaType
@@ -46,7 +46,7 @@ def decode_npz(body: bytes, media_type: MediaType) -> object:
         lie within its shape); otherwise a dict of arrays by name. Arrays are writable.
 
     Raises:
-        UnsupportedMediaTypeError: It holds a sparse matrix, and scipy is not installed here.
+        UnsupportedMediaTypeError: It holds a sparse matrix, and scipy is not here, or cannot be imported.
         ClientError: 400. The body is no such archive: it is damaged, encrypted or compressed otherwise, has members
             that overlap, lie in directories or are no arrays, or holds objects (which would have to be unpickled).
         ClientError: 413. It unpacks to more than a body may expand to, or has more than 1,000 members.
@@ -74,8 +74,7 @@ def _members(body: bytes) -> dict[str, Array]:
         raise
     # Beside BadZipFile, zipfile lets out NotImplementedError, RuntimeError, EOFError, struct.error and zlib.error.
     except Exception as error:
-        reason = str(error)[:MAX_QUOTED] or type(error).__name__
-        raise ClientError(400, f"The body cannot be read as NPZ: {reason}.") from error
+        raise ClientError(400, f"The body cannot be read as NPZ: {reason_of(error)}.") from error
 
 
 def _check_directory(body: bytes) -> None:
@@ -164,13 +163,12 @@ def _is_sparse(arrays: Mapping[str, Array]) -> bool:
 def _sparse_matrix(arrays: Mapping[str, Array]) -> object:
     if importlib.util.find_spec("scipy") is None:
         raise UnsupportedMediaTypeError("The NPZ holds a sparse matrix, which this server cannot read: it lacks scipy.")
-    sparse = importlib.import_module("scipy.sparse")
+    sparse = imported("scipy.sparse", UnsupportedMediaTypeError)
     try:
         return _built(sparse, _format(arrays["format"]), arrays)
     # What scipy raises for arrays that make no matrix is not documented.
     except Exception as error:
-        reason = str(error)[:MAX_QUOTED] or type(error).__name__
-        raise ClientError(400, f"The NPZ holds no valid sparse matrix: {reason}.") from error
+        raise ClientError(400, f"The NPZ holds no valid sparse matrix: {reason_of(error)}.") from error
 
 
 def _format(member: Array) -> str:

@@ -95,7 +95,7 @@ def decode(body: Body, content_type: str) -> object:
             f"The content type {content_type[:MAX_QUOTED]!r} is not supported; expected {' or '.join(_decodable)}."
         )
     if isinstance(body, str):
-        body = body.encode(_charset(media_type))
+        body = _encoded(body, _charset(media_type))
     return codec.decode(body if isinstance(body, bytes) else bytes(body), media_type)
 
 
@@ -132,6 +132,16 @@ def encode(value: object, accept: str | None) -> tuple[bytes, str]:
     content_type = choose(accept or ANY, _encodable)
     encoder = cast(Encoder, _codecs[content_type].encode)
     return encoder(value), content_type
+
+
+def _encoded(text: str, charset: str) -> bytes:
+    try:
+        return text.encode(charset)
+    # Python reads some bytes of iso-2022-jp that it does not write.
+    except UnicodeEncodeError as error:
+        raise ClientError(
+            400, f"The body is not text in {charset}: {error.reason} at character {error.start}."
+        ) from error
 
 
 def _charset(media_type: MediaType) -> str:

@@ -248,6 +248,34 @@ def test_decimals_beyond_pythons_are_400() -> None:
     assert status_of(arrow_stream(pa.table({"a": wild, "b": ["x", "y"]})), ARROW_STREAM) in (200, 400)
 
 
+def test_types_of_their_own_are_what_they_are_stored_as() -> None:
+    """A UUID is its 16 bytes, whether this pyarrow knows that type or not."""
+    if not hasattr(pa, "uuid"):
+        pytest.skip("this pyarrow has no UUIDs")
+    column = pa.array([b"0123456789abcdef", None], pa.uuid())
+    for content_type, write in WRITERS:
+        array = array_of(write(pa.table({"a": column, "b": [1, 2]})), content_type)
+        assert same(array, [[b"0123456789abcdef", 1], [None, 2]])
+
+
+@pytest.mark.parametrize(("content_type", "write"), WRITERS)
+def test_text_with_a_type_of_its_own_is_400(content_type: str, write: Any) -> None:
+    """Arrow would repeat it in each row, however often it stands in a few bytes."""
+    if not hasattr(pa, "json_"):
+        pytest.skip("this pyarrow has no JSON")
+    column = pa.ExtensionArray.from_storage(pa.json_(pa.utf8()), pa.array(['"x"'] * 9))
+    assert "'odd' is of the type extension" in refusal(write(pa.table({"odd": column})), content_type)
+
+
+def test_an_arrow_file_is_told_from_a_stream() -> None:
+    """Feather, and what new_file() writes, is no damaged stream, and the message says what it is."""
+    table = pa.table({"a": [1]})
+    stream = io.BytesIO()
+    with pa.ipc.new_file(stream, table.schema) as writer:
+        writer.write_table(table)
+    assert "is an Arrow file" in refusal(stream.getvalue(), ARROW_STREAM)
+
+
 def test_encoding_without_a_known_size_is_400() -> None:
     """Text in DELTA encodings may unpack to anything, and the message says which column has it."""
     for encoding in ("DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"):

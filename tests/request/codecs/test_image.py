@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from typing import Any
 
@@ -171,6 +173,50 @@ def test_too_many_scans_are_400() -> None:
     body = saved(Image.new("L", (64, 64)), "jpeg", progressive=True)
     scan = body[body.index(b"\xff\xda") : body.rindex(b"\xff\xd9")]
     assert "more than 100 scans" in refusal(body[:-2] + scan * 101 + b"\xff\xd9", JPEG)
+
+
+def test_what_looks_like_an_end_hides_no_scans() -> None:
+    """The end of an image counts where it is one, and not within a comment, or behind 0xFF that fills in."""
+    body = saved(Image.new("L", (64, 64)), "jpeg", progressive=True)
+    scan = body[body.index(b"\xff\xda") : body.rindex(b"\xff\xd9")]
+    for between in (b"\xff\xfe\0\4\xff\xd9", b"\xff\xff\xfe\0\4\xff\xd9", b"\xff\xd0", b"\xff\0"):
+        assert "more than 100 scans" in refusal(body[:-2] + between + scan * 101 + b"\xff\xd9", JPEG)
+
+
+def test_what_follows_an_image_is_not_looked_at() -> None:
+    """Phones put a film of megabytes behind a picture, in which any two bytes occur; so do others with thumbnails."""
+    image = pixels(30, 30, 3)
+    body = saved(Image.fromarray(image), "jpeg", comment=b"\xff\xda" * 1000)
+    film = np.random.default_rng(1).integers(0, 256, 16 << 20, np.uint8).tobytes()
+    assert film.count(b"\xff\xda") > 200
+    assert np.array_equal(array_of(body + film, JPEG), array_of(body, JPEG))
+
+
+def test_too_many_segments_between_scans_are_400() -> None:
+    """Behind the first scan the number of segments is limited as it is before it."""
+    body = saved(Image.new("L", (8, 8)), "jpeg")
+    assert "more than 10000 segments" in refusal(body[:-2] + b"\xff\xe5\0\2" * 10_000 + body[-2:], JPEG)
+
+
+def test_warnings_are_shown_again_after_images_of_several_threads() -> None:
+    """A handler may decode in threads: the filters of warnings, which are the process's, are as before afterwards."""
+    code = (
+        "import sys, threading, warnings\n"
+        "import numpy as np\n"
+        "from sagemaker_inference_lite.codecs import decode, encode\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "body = encode(np.zeros((300, 300, 3), np.uint8), 'image/png')[0]\n"
+        "decode(body, 'image/png')\n"
+        "before = list(warnings.filters)\n"
+        "def work():\n"
+        "    for _ in range(50):\n"
+        "        decode(body, 'image/png')\n"
+        "threads = [threading.Thread(target=work) for _ in range(8)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "assert warnings.filters == before, warnings.filters\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
 def test_too_many_parts_are_400() -> None:

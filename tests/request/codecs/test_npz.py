@@ -21,7 +21,10 @@ from sagemaker_inference_lite.content_types import NPZ
 from sagemaker_inference_lite.errors import ClientError, NotAcceptableError
 
 FORMATS = ["csr", "csc", "coo", "dia", "bsr"]
-NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\"), max_size=10)
+# Of "a" and "a.npy" numpy's own reader takes the one for the other.
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\"), max_size=10).filter(
+    lambda name: not name.endswith(".npy")
+)
 
 
 def archive(write: Callable[..., None], *args: Any, **arrays: Any) -> bytes:

@@ -14,7 +14,7 @@ from bodies import array_of, refusal
 from sagemaker_inference_lite import codecs
 from sagemaker_inference_lite.codecs import decode, encode, register_codec, table
 from sagemaker_inference_lite.content_types import CSV, JSON, JSON_LINES, NPY, X_JSON_LINES, MediaType
-from sagemaker_inference_lite.errors import NotAcceptableError, UnsupportedMediaTypeError
+from sagemaker_inference_lite.errors import ClientError, NotAcceptableError, UnsupportedMediaTypeError
 
 
 def test_what_is_supported_is_advertised() -> None:
@@ -121,6 +121,16 @@ def test_bodies_may_be_any_kind_of_bytes(kind: Any, body: bytes, content_type: s
     assert array_of(kind(body), content_type).ravel().tolist() == [1, 2]
 
 
+def test_text_that_its_charset_has_no_bytes_for_is_400() -> None:
+    """A body that an input_fn got as text is encoded again, which not each charset can do."""
+    text = codecs.as_text(b"\x1b(J\x1b\xff", "text/csv; charset=iso-2022-jp")
+    with pytest.raises(
+        ClientError, match="is not text in iso-2022-jp: illegal multibyte sequence at character"
+    ) as caught:
+        decode(text, "text/csv; charset=iso-2022-jp")
+    assert caught.value.status == 400
+
+
 class Tensor:
     """An array of another library's, known by numpy's protocol."""
 
@@ -192,11 +202,11 @@ print(shape_of(b"[" + b"1.5," * (SIZE // 4) + b"2]", "application/json"))
 print(shape_of(b'{"instances":[' + b"[1,2]," * (SIZE // 6) + b"[3,4]]}", "application/json"))
 print(shape_of(b"[" + b'"a",' * (SIZE // 4) + b'"b"]', "application/json"))
 print(shape_of(b"[" * SIZE, "application/json"))
-print(shape_of(b"[0.5, 1.5]\\n" * (SIZE // 11), "application/jsonlines"))
+print(shape_of((b"[" + b"0.5, " * 9 + b"1.5]\\n") * (SIZE // 50), "application/jsonlines"))
 print(shape_of(b"[\\n" * (SIZE // 2), "application/jsonlines"))
-print(shape_of(b"1.5,2,\\n" * (SIZE // 7), "text/csv"))
+print(shape_of((b"1.5,2," * 9 + b"\\n") * (SIZE // 55), "text/csv"))
 print(shape_of(b"0.1234,5.6789\\n" * (SIZE // 14), "text/csv"))
-print(shape_of(b"a,b\\n" * (SIZE // 4), "text/csv"))
+print(shape_of(b"alpha,beta,gamma\\n" * (SIZE // 17), "text/csv"))
 print(shape_of(b'"' * SIZE, "text/csv"))
 print(shape_of(encode(np.zeros((SIZE // 8, 1)), "application/x-npy")[0], "application/x-npy"))
 print(peak())
@@ -214,11 +224,11 @@ def test_bodies_of_the_largest_size_are_read() -> None:
         "('i', 4166667, 2)",
         "('U', 6250001)",
         "The body is not JSON",
-        "('f', 2272727, 2)",
+        "('f', 500000, 10)",
         "The body is not JSON Lines",
-        "('f', 3571428, 3)",
+        "('f', 454545, 19)",
         "('f', 1785714, 2)",
-        "('U', 6250000, 2)",
+        "('U', 1470588, 3)",
         "The body is not CSV",
         "('f', 3125000, 1)",
     ]
