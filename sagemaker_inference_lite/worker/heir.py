@@ -31,6 +31,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 # The names of a few thousand modules.
 LONGEST_MESSAGE = 150_000
 
+# What the zygote says to a worker that an heir has forked.
+GO = b"G"
+
 _REPLY_SECONDS = 10.0
 _FILES_OF_A_BIRTH = 4
 
@@ -50,15 +53,19 @@ class Heir:
         pid: The process.
         control: Where it takes orders and answers. Its end ends the heir.
         modules: What it has imported, or is about to.
+        has_ended: The zygote has seen its end; its pid may be another's.
     """
 
     def __init__(self, pid: int, control: socket.socket, modules: Sequence[str]) -> None:
         self.pid = pid
         self.control = control
         self.modules = list(modules)
+        self.has_ended = False
 
     def bear(self, order: dict[str, Any], files: Sequence[int]) -> int:
         """Have it fork a worker; the worker's pid.
+
+        The worker waits for GO on its events: one whose birth the zygote takes for failed must not run.
 
         Raises:
             OSError: It could not, or it did not answer in time.
@@ -76,6 +83,13 @@ class Heir:
     def close(self) -> None:
         """Let it end."""
         self.control.close()
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        self.close()
+        if not self.has_ended:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     def _ask(self, order: dict[str, Any], files: Sequence[int]) -> dict[str, Any]:
         self.control.settimeout(_REPLY_SECONDS)
@@ -127,7 +141,9 @@ def _fork_twice(answer: socket.socket, child: Callable[[], None]) -> None:
         between = os.fork()
         if between == 0:
             _fork_and_end(answer, child)
-        os.waitpid(between, 0)
+        _, status = os.waitpid(between, 0)
+        if status:
+            _say(answer, {"error": "the process between was killed"})
     except OSError as error:
         _say(answer, {"error": str(error)})
 

@@ -6,12 +6,9 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import os
-import signal
 import socket
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Callable
 
 from sagemaker_inference_lite.worker.event_loop import EventLoop
@@ -75,7 +72,10 @@ class Succession:
 
     def ended(self, pid: int) -> None:
         """Take in that a child of the zygote has ended."""
-        if self._heir is not None and pid == self._heir.pid:
+        for each in (self._heir, self._candidate):
+            if each is not None and pid == each.pid:
+                each.has_ended = True
+        if self._heir is not None and self._heir.has_ended:
             logger.warning("the zygote's heir (pid %d) has ended; the zygote forks workers itself", pid)
             self._lose_heir()
 
@@ -88,7 +88,7 @@ class Succession:
     def _lose_heir(self) -> None:
         heir, self._heir = self._heir, None
         if heir is not None:
-            _end(heir)
+            heir.kill()
         self._imported.clear()
         self._deaths += 1
         if self._candidate is None and self._deaths <= _MAX_DEATHS:
@@ -158,7 +158,7 @@ class Succession:
         logger.warning("the package %s is not imported ahead: %s", package or "(none)", reason)
         # Without a name there is nothing to try again with less.
         self._refused.update([package] if package else candidate.modules)
-        _end(candidate)
+        candidate.kill()
 
     def _is_refused(self, name: str) -> bool:
         return name in self._refused or _package(name) in self._refused
@@ -166,9 +166,3 @@ class Succession:
 
 def _package(name: str) -> str:
     return name.partition(".")[0]
-
-
-def _end(heir: Heir) -> None:
-    heir.close()
-    with suppress(ProcessLookupError):
-        os.kill(heir.pid, signal.SIGKILL)

@@ -46,7 +46,7 @@ from sagemaker_inference_lite.worker.after_fork import become_worker
 from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.connection import Connection
 from sagemaker_inference_lite.worker.event_loop import EventLoop
-from sagemaker_inference_lite.worker.heir import adopt_orphans, become_candidate
+from sagemaker_inference_lite.worker.heir import GO, adopt_orphans, become_candidate
 from sagemaker_inference_lite.worker.imports import image_directories
 from sagemaker_inference_lite.worker.loader import import_handler
 from sagemaker_inference_lite.worker.models import Model, Slot, read_announcement
@@ -344,7 +344,7 @@ class Zygote:
                 self._packages_of(slot.model),
                 refusal,
             )
-            pid = self._bear(birth) or self._fork_here(slot, birth, (out_read, err_read, ours.fileno()))
+            pid = self._bear(birth, ours) or self._fork_here(slot, birth, (out_read, err_read, ours.fileno()))
             self._tell({"event": "worker", "model": slot.model.name, "pid": pid}, (out_read, err_read))
         with suppress(OSError):
             os.setpgid(pid, pid)  # the child does it too: whoever comes first
@@ -353,12 +353,16 @@ class Zygote:
         self._workers[pid] = slot
         self._loop.watch(ours, lambda: self._hear(slot))
 
-    def _bear(self, birth: Birth) -> int | None:
+    def _bear(self, birth: Birth, ours: socket.socket) -> int | None:
         """Have the heir fork the worker, if there is one; its pid."""
         if self._succession is None or birth.refusal is not None:
             return None
         order = {"load": birth.load, "page": birth.page.number, "packages": str(birth.packages)}
-        return self._succession.bear(order, [birth.connection.sock.fileno(), birth.events.fileno(), *birth.outputs])
+        files = [birth.connection.sock.fileno(), birth.events.fileno(), *birth.outputs]
+        pid = self._succession.bear(order, files)
+        if pid is not None:
+            ours.send(GO)
+        return pid
 
     def _fork_here(self, slot: Slot, birth: Birth, foreign: tuple[int, ...]) -> int:
         sys.stdout.flush()
@@ -369,25 +373,28 @@ class Zygote:
             self._live(birth, parent, lambda: self._close_inherited(slot, foreign))
         return pid
 
-    def _fork_candidate(self, control: socket.socket, theirs: socket.socket, modules: Sequence[str]) -> int:
+    def _fork_candidate(self, control: socket.socket, ours: socket.socket, modules: Sequence[str]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         zygote = os.getpid()
         pid = os.fork()
         if pid == 0:
-            theirs.close()
+            ours.close()
             self._close_inherited(None)
             become_candidate(control, modules, zygote, functools.partial(self._live_by_order, zygote))
         return pid
 
     def _live_by_order(self, zygote: int, order: dict[str, Any], files: Sequence[int]) -> None:
         """The life of a worker that the heir has forked."""
-        connection, events, *outputs = files
+        connection, number, *outputs = files
+        events = socket.socket(fileno=number)
+        if events.recv(1) != GO:
+            os._exit(0)
         birth = Birth(
             wire.Load(*order["load"]),
             Connection(socket.socket(fileno=connection), self._max_message),
             self._pages.at(order["page"]),
-            socket.socket(fileno=events),
+            events,
             (outputs[0], outputs[1]),
             Path(order["packages"]),
         )
