@@ -110,81 +110,80 @@ def become_candidate(control: socket.socket, modules: Sequence[str], zygote: int
         live: What a worker does that it has forked.
     """
     try:
-        _become_child_of(zygote)
-        begun = time.monotonic()
-        outcome = import_all(modules, lambda package: _say(control, {"at": package}))
-        gc.collect()
-        # Objects that the collector never visits again are pages that no worker has to copy.
-        gc.freeze()
-        milliseconds = 1000 * (time.monotonic() - begun)
-        _say(control, {**outcome._asdict(), "milliseconds": milliseconds})
-        while not outcome.threads_of:
-            _take_order(control, zygote, live)
+        while _import(control, modules, zygote):
+            # The next candidate unwinds to here: it must not stand on the frames of all its forebears.
+            control, modules = _serve(control, zygote, live)
     except BaseException:
         logger.exception("an heir of the zygote failed")
     finally:
         os._exit(1)
 
 
+def _import(control: socket.socket, modules: Sequence[str], zygote: int) -> bool:
+    """Import, and say what came of it; whether this process may fork workers now."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _wait_for_adoption(zygote)
+    die_with_parent(zygote)
+    begun = time.monotonic()
+    outcome = import_all(modules, lambda package: _say(control, {"at": package}))
+    gc.collect()
+    # Objects that the collector never visits again are pages that no worker has to copy.
+    gc.freeze()
+    _say(control, {**outcome._asdict(), "milliseconds": 1000 * (time.monotonic() - begun)})
+    return not outcome.threads_of
+
+
+def _serve(control: socket.socket, zygote: int, live: Live) -> tuple[socket.socket, list[str]]:
+    """Take orders. Returns in a child only, that is to be the next candidate: its control, and what it imports."""
+    while True:
+        message, files, _, _ = socket.recv_fds(control, LONGEST_MESSAGE, _FILES_OF_A_BIRTH)
+        if not message:
+            os._exit(0)  # the zygote has ended, or has another heir
+        order = json.loads(message)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if _fork_twice(control):
+            control.close()
+            if order["do"] == "found":
+                return socket.socket(fileno=files[0]), order["modules"]
+            _wait_for_adoption(zygote)
+            live(order, files)
+        for number in files:
+            os.close(number)
+
+
 def _say(control: socket.socket, what: dict[str, Any]) -> None:
     control.send(json.dumps(what).encode())
 
 
-def _fork_twice(answer: socket.socket, child: Callable[[], None]) -> None:
-    """Fork a process that is nobody's child here, and send its pid, or why there is none.
-
-    Args:
-        answer: Where that is sent.
-        child: What the process does. Never returns.
-    """
+def _fork_twice(answer: socket.socket) -> bool:
+    """Fork a process that is nobody's child here, and send its pid, or why there is none; true in that process."""
     try:
         between = os.fork()
         if between == 0:
-            _fork_and_end(answer, child)
+            return _fork_and_end(answer)
         _, status = os.waitpid(between, 0)
         if status:
             _say(answer, {"error": "the process between was killed"})
     except OSError as error:
         _say(answer, {"error": str(error)})
+    return False
 
 
-def _fork_and_end(answer: socket.socket, child: Callable[[], None]) -> None:
+def _fork_and_end(answer: socket.socket) -> bool:
+    """Fork, send the child's pid, and end; returns in the child only."""
     try:
         pid = os.fork()
-        if pid == 0:
-            child()
-        _say(answer, {"pid": pid})
     except OSError as error:
         _say(answer, {"error": str(error)})
+        os._exit(0)
+    if pid == 0:
+        return True
+    try:
+        _say(answer, {"pid": pid})
     finally:
         os._exit(0)
-
-
-def _take_order(control: socket.socket, zygote: int, live: Live) -> None:
-    message, files, _, _ = socket.recv_fds(control, LONGEST_MESSAGE, _FILES_OF_A_BIRTH)
-    if not message:
-        os._exit(0)  # the zygote has ended, or has another heir
-    order = json.loads(message)
-    sys.stdout.flush()
-    sys.stderr.flush()
-
-    def child() -> None:
-        control.close()
-        if order["do"] == "found":
-            become_candidate(socket.socket(fileno=files[0]), order["modules"], zygote, live)
-        _wait_for_adoption(zygote)
-        live(order, files)
-
-    _fork_twice(control, child)
-    for number in files:
-        os.close(number)
-
-
-def _become_child_of(zygote: int) -> None:
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    _wait_for_adoption(zygote)
-    die_with_parent(zygote)
 
 
 def _wait_for_adoption(zygote: int) -> None:

@@ -45,6 +45,7 @@ if FIRST:
 else:
     sys.exit(0)
 """,
+    **{f"one_of_many_{number}": "" for number in range(30)},
     "threads": "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()",
 }
 
@@ -63,6 +64,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         SAGEMAKER_MULTI_MODEL="true",
         SAGEMAKER_STARTUP_TIMEOUT="4",
         OMP_NUM_THREADS="2",
+        # What measures coverage adds to itself at each fork of a fork, and an heir's heirs are many.
+        COVERAGE_PROCESS_START="",
+        COVERAGE_PROCESS_CONFIG="",
         PYTHONPATH=os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")])),
     )
     try:
@@ -162,6 +166,17 @@ def test_an_heir_that_is_killed_is_replaced(server: Server, model: str) -> None:
     assert server.load(f"{model}-2").status_code == 200
     assert eventually(lambda: server.processes()["heir"])
     assert is_imported(server, "fine", f"{model}-3")
+
+
+def test_many_heirs_leave_one(server: Server, model: str) -> None:
+    """Each model brings another package, and so another heir; the last has all of them, and the others are gone."""
+    for number in range(30):
+        assert server.load(f"{model}-{number}", f"import one_of_many_{number}").status_code == 200
+    assert is_imported(server, "one_of_many_0", f"{model}-first")
+    assert is_imported(server, "one_of_many_29", f"{model}-last")
+    assert eventually(lambda: len(server.processes()["heir"]) == 1)
+    for number in range(30):
+        assert server.unload(f"{model}-{number}").status_code == 200
 
 
 def test_nothing_outlives_the_zygote(start: Callable[..., Server]) -> None:
