@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from running_server import PROGRAMS, Server, eventually
+from running_server import PROGRAMS, Server, eventually, serving
 
 from sagemaker_inference_lite import codecs
 
@@ -24,17 +24,10 @@ CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A multi-model server whose handler is a subclass, with a module beside it."""
-    server = Server(
-        tmp_path_factory.mktemp("base"),
-        f"{PROGRAMS / 'shared_handler.py'}:Handler",
-        SAGEMAKER_MULTI_MODEL="true",
-        SAGEMAKER_MAX_PAYLOAD_IN_MB="26",
-    )
-    try:
-        yield server.ready()
-        assert server.stop() == 0, server.output()
-    finally:
-        server.kill()
+    handler = f"{PROGRAMS / 'shared_handler.py'}:Handler"
+    more = {"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_MAX_PAYLOAD_IN_MB": "26"}
+    with serving(tmp_path_factory.mktemp("base"), handler, **more) as server:
+        yield server
 
 
 def load(

@@ -11,7 +11,7 @@ from typing import Callable
 
 import psutil
 import pytest
-from running_server import Server, all_gone, eventually
+from running_server import Server, all_gone, eventually, serving
 
 # Packages of the image. Each is imported well by the load that needs it first.
 PACKAGES = {
@@ -59,7 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         path.parent.mkdir(parents=True, exist_ok=True)
         mark = f"{path}.mark"
         path.write_text(f"import os\nMARK = {mark!r}\nFIRST = not os.path.exists(MARK)\n{text}\n")
-    server = Server(
+    with serving(
         tmp_path_factory.mktemp("base"),
         SAGEMAKER_MULTI_MODEL="true",
         SAGEMAKER_STARTUP_TIMEOUT="4",
@@ -68,13 +68,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         COVERAGE_PROCESS_START="",
         COVERAGE_PROCESS_CONFIG="",
         PYTHONPATH=os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")])),
-    )
-    try:
-        yield server.ready()
-        assert server.stop() == 0, server.output()
-        assert list(server.temporary.iterdir()) == []
-    finally:
-        server.kill()
+    ) as server:
+        yield server
 
 
 def is_imported(server: Server, module: str, model: str) -> bool:
