@@ -11,7 +11,7 @@ from typing import Callable
 
 import pytest
 from packages import ask_for, make_sdist, make_wheel
-from running_server import Server, all_gone, eventually
+from running_server import Server, all_gone, eventually, serving
 
 Start = Callable[..., Server]
 
@@ -127,20 +127,15 @@ def installing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server for several models that may bring packages; it must stop cleanly after the tests."""
     base_dir = tmp_path_factory.mktemp("base")
     (base_dir / "handler.py").write_text(AT_LOAD)
-    server = Server(
+    with serving(
         base_dir,
         f"{base_dir / 'handler.py'}:handle",
         SAGEMAKER_MULTI_MODEL="true",
         SAGEMAKER_INSTALL_REQUIREMENTS="true",
         SAGEMAKER_STARTUP_TIMEOUT="6",
         SAGEMAKER_MODEL_SERVER_PRELOAD="retrying",
-    )
-    try:
-        yield server.ready()
-        assert server.stop() == 0, server.output()
-        assert list(server.temporary.iterdir()) == []
-    finally:
-        server.kill()
+    ) as server:
+        yield server
 
 
 def model_dir(server: Server, name: str) -> Path:

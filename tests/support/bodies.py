@@ -14,11 +14,11 @@ from sagemaker_inference_lite.codecs.table import Body
 from sagemaker_inference_lite.errors import ClientError
 
 
-def refusal(body: bytes, content_type: str) -> str:
-    """The message of the 400 that a body is answered with."""
+def refusal(body: bytes, content_type: str, status: int = 400) -> str:
+    """The message that a body is refused with."""
     with pytest.raises(ClientError) as caught:
         decode(body, content_type)
-    assert caught.value.status == 400
+    assert caught.value.status == status
     assert len(caught.value.message) < 1000
     return caught.value.message
 

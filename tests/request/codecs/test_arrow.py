@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bodies import refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,15 +53,6 @@ def array_of(body: bytes, content_type: str) -> Any:
     assert array.ndim == 2
     assert array.flags.writeable
     return array
-
-
-def refusal(body: bytes, content_type: str, status: int = 400) -> str:
-    """The message that a body is refused with."""
-    with pytest.raises(ClientError) as caught:
-        decode(body, content_type)
-    assert caught.value.status == status
-    assert len(caught.value.message) < 1000
-    return caught.value.message
 
 
 def same(found: Any, expected: list[list[Any]]) -> bool:

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bodies import refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagemaker_inference_lite.codecs import decode, encode
 from sagemaker_inference_lite.content_types import JPEG, PNG
-from sagemaker_inference_lite.errors import ClientError, NotAcceptableError
+from sagemaker_inference_lite.errors import NotAcceptableError
 
 pytest.importorskip("PIL", reason="Pillow is not installed")
 
@@ -44,14 +45,6 @@ def array_of(body: bytes, content_type: str) -> Any:
     assert array.ndim == 3
     assert array.flags.writeable
     return array
-
-
-def refusal(body: bytes, content_type: str, status: int = 400) -> str:
-    """The message that a body is refused with."""
-    with pytest.raises(ClientError) as caught:
-        decode(body, content_type)
-    assert caught.value.status == status
-    return caught.value.message
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
