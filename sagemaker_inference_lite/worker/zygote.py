@@ -435,11 +435,8 @@ class Zygote:
         if self._succession is not None:
             self._succession.close_in_child()
         self._loop.close_in_child()
-        for model in self._models:
-            for slot in model.slots:
-                if slot is not own:
-                    slot.connection.sock.close()
-        for slot in self._workers.values():  # those of models that are gone among them
+        # Workers of models that are gone are in no model any more, and slots without a worker only there.
+        for slot in {slot for model in self._models for slot in model.slots} | set(self._workers.values()):
             if slot is not own:
                 slot.connection.sock.close()
 
