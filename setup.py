@@ -84,11 +84,9 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.9",
     packages=find_packages(include=["sagemaker_inference_lite", "sagemaker_inference_lite.*"]),
-    # mms/home is a directory that Java is pointed at: programs and no packages, so it travels as data. The "mms" in it
-    # has no __init__.py on purpose, or it would stand in for the installed mms package.
     package_data={
         "sagemaker_inference_lite": ["py.typed"],
-        "sagemaker_inference_lite.mms": ["*.jar", "*.xml", "home/**/*"],
+        "sagemaker_inference_lite.mms": ["*.jar", "*.xml"],
     },
     exclude_package_data={"": ["*.pyc"]},
     include_package_data=False,

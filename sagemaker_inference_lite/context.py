@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -62,19 +62,23 @@ class RequestProcessor:
 
     __slots__ = ("_headers", "_reason_phrase", "_response_headers", "_status_code")
 
-    def __init__(self, request_header: Mapping[str, Any]) -> None:
-        self._headers = request_header if isinstance(request_header, Headers) else Headers(request_header)
+    def __init__(self, request_header: Mapping[str, Any] | Callable[[], Headers]) -> None:
+        self._headers = request_header
         self._status_code = 200
         self._reason_phrase: str | None = None
         self._response_headers: dict[str, str] = {}
 
     def get_request_property(self, key: str) -> Any:
         """The request header of that name in any case, None without one."""
-        return self._headers.get(key)
+        return self.get_request_properties().get(key)
 
     def get_request_properties(self) -> Headers:
         """All request headers, and for each input its name with a dict that holds its ``content-type``."""
-        return self._headers
+        headers = self._headers
+        if not isinstance(headers, Headers):
+            # Only now: many a handler never asks.
+            headers = self._headers = headers() if callable(headers) else Headers(headers)
+        return headers
 
     def report_status(self, code: int, reason_phrase: str | None = None) -> None:
         """Answer this request with that HTTP status. The phrase is kept but the status's own is sent."""
@@ -139,8 +143,11 @@ class Context:
         self._bodies: list[Any] = []
         self._metrics: Any = None
 
-    def begin(self, requests: Iterable[tuple[str, Mapping[str, Any], Any]]) -> None:
-        """Turn to a new batch: the id, the headers and the raw body (None without one) of each request."""
+    def begin(self, requests: Iterable[tuple[str, Mapping[str, Any] | Callable[[], Headers], Any]]) -> None:
+        """Turn to a new batch: the id, the headers and the raw body (None without one) of each request.
+
+        Headers may be given as a function that makes them, which is called when they are first asked for.
+        """
         self.request_ids = {}
         self._request_processor = []
         self._bodies = []

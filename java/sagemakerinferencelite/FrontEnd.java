@@ -2,17 +2,32 @@
 package sagemakerinferencelite;
 
 import com.amazonaws.ml.mms.ModelServer;
-import com.amazonaws.ml.mms.ServerInitializer;
+import com.amazonaws.ml.mms.http.ApiDescriptionRequestHandler;
+import com.amazonaws.ml.mms.http.HttpRequestHandler;
+import com.amazonaws.ml.mms.http.HttpRequestHandlerChain;
+import com.amazonaws.ml.mms.http.InferenceRequestHandler;
+import com.amazonaws.ml.mms.http.InvalidRequestHandler;
+import com.amazonaws.ml.mms.http.ManagementRequestHandler;
 import com.amazonaws.ml.mms.servingsdk.impl.PluginsManager;
 import com.amazonaws.ml.mms.util.ConfigManager;
 import com.amazonaws.ml.mms.util.Connector;
 import com.amazonaws.ml.mms.util.ConnectorType;
+import com.amazonaws.ml.mms.wlm.ModelManager;
 import io.netty.bootstrap.ServerBootstrap;
+import io.netty.channel.AdaptiveRecvByteBufAllocator;
 import io.netty.channel.Channel;
 import io.netty.channel.ChannelFuture;
+import io.netty.channel.ChannelInitializer;
 import io.netty.channel.ChannelOption;
+import io.netty.channel.ChannelPipeline;
 import io.netty.channel.EventLoopGroup;
+import io.netty.channel.epoll.Epoll;
+import io.netty.channel.unix.DomainSocketAddress;
+import io.netty.handler.codec.http.HttpObjectAggregator;
+import io.netty.handler.codec.http.HttpServerCodec;
 import io.netty.handler.ssl.SslContext;
+import io.netty.util.concurrent.DefaultEventExecutorGroup;
+import io.netty.util.concurrent.EventExecutorGroup;
 import io.netty.util.internal.logging.InternalLoggerFactory;
 import io.netty.util.internal.logging.Slf4JLoggerFactory;
 import java.io.BufferedReader;
@@ -30,11 +45,16 @@ import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.util.StackLocatorUtil;
 
 /**
- * Multi Model Server's front end as a well-behaved child process.
+ * Multi Model Server's front end as a well-behaved child process, with workers of our own.
  *
- * <p>It takes the arguments of {@link ModelServer#main} and differs from it in this:
+ * <p>It takes the arguments of {@link ModelServer#main} and is made of MMS's HTTP pipeline,
+ * management interface, configuration and plugins. It differs in this:
  *
  * <ul>
+ *   <li>Requests for predictions go from {@link Invocations} to {@link Workers}.
+ *   <li>One group of event loops serves clients and workers, so that a request whose client and
+ *       worker are on the same loop wakes no other thread up. What may take a while, the management
+ *       interface, has threads of its own.
  *   <li>{@code Model server started.} on standard output means that every listener is bound.
  *   <li>A failure to start is one line on standard error and exit status 1.
  *   <li>Standard input is the parent's command channel. Nothing listens and no model is loaded
@@ -42,19 +62,41 @@ import org.apache.logging.log4j.util.StackLocatorUtil;
  *       what it needs. A line {@code drain} makes the process answer what it has taken, refuse what
  *       comes after (see {@link Traffic}) and exit with status 0; the parent bounds the time by
  *       killing it. End of file means that the parent is gone: the process halts at once.
- *   <li>No metrics collector runs: {@code startAndWait()}, which schedules it, is not called, so
- *       no Python process is started every minute (MMS: ModelServer.java, MetricManager.java).
+ *   <li>No metrics collector runs, so no Python process is started every minute (MMS:
+ *       MetricManager.java).
  * </ul>
  */
-public final class FrontEnd extends ModelServer {
+public final class FrontEnd {
 
     private static final CountDownLatch START_REQUESTED = new CountDownLatch(1);
     private static final CountDownLatch DRAIN_REQUESTED = new CountDownLatch(1);
 
+    private static final int MANAGEMENT_THREADS = 2;
+
+    /** Netty's own limits for a request's head, and a piece of a body that is as large as it is read. */
+    private static final int MAX_LINE_BYTES = 4096;
+
+    private static final int MAX_HEADER_BYTES = 8192;
+
+    /** The most that is read at once: a body of megabytes comes in few pieces. */
+    private static final int MAX_READ_BYTES = 1 << 18;
+
+    private final ConfigManager config;
     private final Traffic traffic = new Traffic();
+    private final EventLoopGroup loops;
+    private final EventExecutorGroup management =
+            new DefaultEventExecutorGroup(MANAGEMENT_THREADS);
+    private final Workers workers;
 
     private FrontEnd(ConfigManager config) {
-        super(config);
+        this.config = config;
+        loops = Connector.newEventLoopGroup(config.getNettyThreads());
+        workers =
+                new Workers(
+                        config,
+                        loops,
+                        new DomainSocketAddress(Setting.required("state_dir") + "/workers.sock"));
+        ModelManager.init(config, workers);
     }
 
     public static void main(String[] args) {
@@ -69,6 +111,7 @@ public final class FrontEnd extends ModelServer {
             PluginsManager.getInstance().initialize();
             // Not earlier: it starts log4j, and ConfigManager may ask for asynchronous logging.
             InternalLoggerFactory.setDefaultFactory(Slf4JLoggerFactory.INSTANCE);
+            Epoll.ensureAvailability();
 
             FrontEnd frontEnd = new FrontEnd(ConfigManager.getInstance());
             START_REQUESTED.await();
@@ -83,33 +126,38 @@ public final class FrontEnd extends ModelServer {
         }
     }
 
+    private void start() throws IOException, GeneralSecurityException, InterruptedException {
+        config.validateConfigurations();
+        StartupModels.load(config);
+        Connector inference = config.getListener(false);
+        Connector managed = config.getListener(true);
+        if (inference.equals(managed)) {
+            listen(inference, ConnectorType.BOTH);
+        } else {
+            listen(inference, ConnectorType.INFERENCE_CONNECTOR);
+            listen(managed, ConnectorType.MANAGEMENT_CONNECTOR);
+        }
+    }
+
     /**
-     * {@inheritDoc}
-     *
-     * <p>Unlike MMS (ModelServer.java, initializeServer), connections keep the default SO_LINGER,
+     * Unlike MMS (ModelServer.java, initializeServer), connections keep the default SO_LINGER,
      * because a linger of 0 turns each close into a reset that can overtake an error's body; and
-     * they keep Netty's adaptive receive buffer, because a fixed one of 4 KB cuts a large request
-     * into thousands of reads. They are not registered for MMS's own stop(), which is never called.
+     * they read into a buffer that adapts, because a fixed one of 4 KB cuts a large request into
+     * thousands of reads.
      */
-    @Override
-    public ChannelFuture initializeServer(
-            Connector connector,
-            EventLoopGroup serverGroup,
-            EventLoopGroup workerGroup,
-            ConnectorType type)
-            throws InterruptedException, IOException, GeneralSecurityException {
-        SslContext ssl = connector.isSsl() ? ConfigManager.getInstance().getSslContext() : null;
+    private void listen(Connector connector, ConnectorType type)
+            throws IOException, GeneralSecurityException, InterruptedException {
+        connector.clean();
+        SslContext ssl = connector.isSsl() ? config.getSslContext() : null;
         ServerBootstrap bootstrap =
                 new ServerBootstrap()
-                        .group(serverGroup, workerGroup)
+                        .group(loops)
                         .channel(connector.getServerChannel())
                         .option(ChannelOption.SO_BACKLOG, 1024)
-                        .childHandler(
-                                new Initializer(
-                                        ssl,
-                                        type,
-                                        traffic,
-                                        Setting.number("unload_seconds", "60")));
+                        .childOption(
+                                ChannelOption.RCVBUF_ALLOCATOR,
+                                new AdaptiveRecvByteBufAllocator(64, 2048, MAX_READ_BYTES))
+                        .childHandler(new Initializer(ssl, type));
         if (!connector.isUds()) {
             bootstrap.childOption(ChannelOption.SO_KEEPALIVE, true);
         }
@@ -118,7 +166,6 @@ public final class FrontEnd extends ModelServer {
             throw new IOException("cannot listen on " + connector, bind.cause());
         }
         traffic.addListener(bind.channel());
-        return bind.channel().closeFuture();
     }
 
     /**
@@ -185,34 +232,55 @@ public final class FrontEnd extends ModelServer {
         Runtime.getRuntime().halt(status);
     }
 
-    /** MMS's pipeline with this package's handlers in it. */
-    private static final class Initializer extends ServerInitializer {
+    /** MMS's pipeline (ServerInitializer.java) with this package's handlers in it. */
+    private final class Initializer extends ChannelInitializer<Channel> {
 
-        private final boolean management;
-        private final Traffic traffic;
-        private final int unloadSeconds;
+        private final SslContext ssl;
+        private final ConnectorType type;
+        private final int unloadSeconds = Setting.number("unload_seconds", "60");
 
-        Initializer(SslContext ssl, ConnectorType type, Traffic traffic, int unloadSeconds) {
-            super(ssl, type);
-            management = type != ConnectorType.INFERENCE_CONNECTOR;
-            this.traffic = traffic;
-            this.unloadSeconds = unloadSeconds;
+        Initializer(SslContext ssl, ConnectorType type) {
+            this.ssl = ssl;
+            this.type = type;
         }
 
         @Override
         public void initChannel(Channel channel) {
-            super.initChannel(channel);
             traffic.addConnection(channel);
-            int maxBody = ConfigManager.getInstance().getMaxRequestSize();
-            channel.pipeline().addAfter("http", "guard", new RequestGuard(traffic, maxBody));
-            if (management) {
-                channel.pipeline()
-                        .addBefore(
-                                "handler",
-                                "departure",
-                                new ModelDeparture(traffic, unloadSeconds));
-                channel.pipeline().addBefore("handler", "load", LoadRequestCheck.INSTANCE);
+            int maxBody = config.getMaxRequestSize();
+            ChannelPipeline pipeline = channel.pipeline();
+            if (ssl != null) {
+                pipeline.addLast(ssl.newHandler(channel.alloc()));
             }
+            pipeline.addLast(
+                    new HttpServerCodec(MAX_LINE_BYTES, MAX_HEADER_BYTES, MAX_READ_BYTES),
+                    new RequestGuard(traffic, maxBody),
+                    new HttpObjectAggregator(maxBody),
+                    new Invocations(workers));
+            if (type != ConnectorType.INFERENCE_CONNECTOR) {
+                pipeline.addLast(
+                        new ModelDeparture(workers, unloadSeconds), LoadRequestCheck.INSTANCE);
+            }
+            pipeline.addLast(management, new HttpRequestHandler(handlers()));
+        }
+
+        private HttpRequestHandlerChain handlers() {
+            HttpRequestHandlerChain first = new ApiDescriptionRequestHandler(type);
+            HttpRequestHandlerChain last = first;
+            if (type != ConnectorType.MANAGEMENT_CONNECTOR) {
+                last =
+                        last.setNextHandler(
+                                new InferenceRequestHandler(
+                                        PluginsManager.getInstance().getInferenceEndpoints()));
+            }
+            if (type != ConnectorType.INFERENCE_CONNECTOR) {
+                last =
+                        last.setNextHandler(
+                                new ManagementRequestHandler(
+                                        PluginsManager.getInstance().getManagementEndpoints()));
+            }
+            last.setNextHandler(new InvalidRequestHandler());
+            return first;
         }
     }
 }

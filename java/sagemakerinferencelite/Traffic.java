@@ -5,9 +5,6 @@ import io.netty.channel.Channel;
 import io.netty.channel.group.ChannelGroup;
 import io.netty.channel.group.DefaultChannelGroup;
 import io.netty.util.concurrent.GlobalEventExecutor;
-import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
@@ -33,8 +30,6 @@ final class Traffic {
     private final AtomicInteger refused = new AtomicInteger();
     private final ChannelGroup listeners = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
     private final ChannelGroup connections = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
-    private final ConcurrentMap<String, Integer> asked = new ConcurrentHashMap<>();
-    private final Set<String> leaving = ConcurrentHashMap.newKeySet();
     private volatile boolean draining;
     private volatile long lastRefusalMs;
 
@@ -50,8 +45,8 @@ final class Traffic {
      * Sets room for so many bytes of request bodies aside, unless there is none. Needs a {@link
      * #free}.
      *
-     * <p>MMS holds each body on the heap from its arrival to its answer, and copies it on its way to
-     * the worker. A heap that is used up ends the process, and with it the container.
+     * <p>A body is held in memory until its worker has it, outside the heap, which is as large as the
+     * heap. Memory that is used up there fails whatever asks for more of it.
      */
     boolean reserve(long bytes) {
         if (bodyBytes.addAndGet(bytes) <= BODY_BUDGET) {
@@ -63,40 +58,6 @@ final class Traffic {
 
     void free(long bytes) {
         bodyBytes.addAndGet(-bytes);
-    }
-
-    /** Counts a request to a model in, unless the model leaves. Needs one {@link #answered}. */
-    boolean ask(String model) {
-        // Counted first and looked at after, for the reason that is given in admit().
-        asked.compute(model, (name, count) -> count == null ? 1 : count + 1);
-        if (leaving.contains(model)) {
-            answered(model);
-            return false;
-        }
-        return true;
-    }
-
-    void answered(String model) {
-        asked.computeIfPresent(
-                model, (name, count) -> count == 1 ? null : count - 1);
-    }
-
-    /** How many requests to the model have not been answered. */
-    int asked(String model) {
-        return asked.getOrDefault(model, 0);
-    }
-
-    void modelLeaves(String model) {
-        leaving.add(model);
-    }
-
-    void modelLeft(String model) {
-        leaving.remove(model);
-    }
-
-    /** The connections that are open. */
-    ChannelGroup connections() {
-        return connections;
     }
 
     boolean isDraining() {

@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,6 @@ OUT_OF_MEMORY_STATUS = 3
 MAIN_CLASS = "sagemakerinferencelite.FrontEnd"
 
 _HERE = Path(__file__).resolve().parent
-HOME = _HERE / "home"
 PLUGIN_JAR = _HERE / "front_end.jar"
 LOG_CONFIGURATION = _HERE / "log4j2.xml"
 
@@ -93,7 +91,6 @@ def command(
         "-XX:-UsePerfData",
         *_quiet_flags(java.version),
         f"-Djava.io.tmpdir={directory}",
-        f"-Dmodel_server_home={HOME}",
         f"-Dlog4j.configurationFile={LOG_CONFIGURATION.as_uri()}",
         "-Dlog4j2.disable.jmx=true",
         "-Dio.netty.leakDetection.level=disabled",
@@ -103,8 +100,6 @@ def command(
         "-cp",
         os.pathsep.join((str(PLUGIN_JAR), str(server_jar))),
         MAIN_CLASS,
-        "--python",
-        sys.executable,
         "-f",
         str(properties_file),
     ]

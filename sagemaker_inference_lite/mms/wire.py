@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frames between MMS's front end and a worker: pure functions from bytes to messages and back.
+"""The frames between the front end and a worker: pure functions from bytes to messages and back.
 
-The front end sends LOAD once per connection and then PREDICT after PREDICT, each only after the answer to
-the one before (ModelRequestEncoder.java). The worker answers with one frame (ModelResponseDecoder.java).
-All integers are big-endian signed 32-bit; a string is its length in bytes and then UTF-8; -1 ends a list.
+java/sagemakerinferencelite/Frames.java is the other side. A frame is the number of bytes that follow (64 bits), a byte
+that says what it is, and its fields. All integers are big-endian and signed, of 32 bits where nothing else is said;
+text is the number of its bytes and as many bytes of UTF-8. Each side sends only after the other has: LOAD, its answer,
+and then REQUESTS and their answer, again and again.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import NamedTuple, Union
 
 from sagemaker_inference_lite.errors import WireError
@@ -18,18 +18,34 @@ from sagemaker_inference_lite.errors import WireError
 Buffer = Union[bytes, bytearray, memoryview]
 
 LOAD = ord("L")
-PREDICT = ord("I")
+REQUESTS = ord("R")
+LOADED = b"L"
+FAILED = b"F"
+ANSWERS = b"A"
 
-_INT = struct.Struct(">i")
-_END = _INT.pack(-1)
-_OK = _INT.pack(200)
+LENGTH_BYTES = 8
 
-# What a PREDICT may hold besides its body: Netty's HttpServerCodec admits 8 KiB of headers and a 4 KiB line.
+# Where the body of a request of that many bytes and more begins in its frame, behind padding (Invocation.java): who
+# reads so far first can have the kernel write the body to where it stays.
+LARGE_BODY_BYTES = 1 << 20
+LARGE_BODY_AT = 1 << 16
+
+# What REQUESTS may hold besides its bodies: Netty's HttpServerCodec admits 8 KiB of headers and a 4 KiB line.
 HEADROOM_BYTES = 1 << 20
 
-# See encode_predictions(): reply headers must lie in a stretch that Netty reads in one piece.
+# The front end holds the head of an answer in memory before it knows what it is.
 MAX_HEADER_BYTES = 4096
-_LEAD_BYTES = 10_496
+
+_INT = struct.Struct(">i")
+_LONG = struct.Struct(">q")
+_HEAD = struct.Struct(">qc")
+_ANSWERS = struct.Struct(">qci")
+
+_read_int = _INT.unpack_from
+_int = _INT.pack
+
+# A request of no bytes at all still has its id, its headers' length and its count of parameters.
+_LEAST_REQUEST_BYTES = 12
 
 
 class Load(NamedTuple):
@@ -37,10 +53,7 @@ class Load(NamedTuple):
 
     Attributes:
         gpu_id: The GPU that the front end chose for this worker, None without one.
-        batch_size: How many requests one PREDICT may hold, at least 1.
-        io_name: Names the two files, ``<io_name>-stdout`` and ``-stderr`` in its temporary directory, that the
-            front end opens once it has the answer, to read the worker's output. Where they are no FIFOs it
-            makes them, reads nothing and goes on (WorkerThread.java:166-174).
+        batch_size: How many requests may come at once, at least 1.
     """
 
     model_name: str
@@ -48,7 +61,6 @@ class Load(NamedTuple):
     batch_size: int
     handler: str
     gpu_id: int | None
-    io_name: str
 
 
 class Parameter(NamedTuple):
@@ -64,17 +76,20 @@ class Parameter(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One request of a PREDICT. Header names keep the client's case; of a repeated name the last value is kept."""
+    """One request.
+
+    Attributes:
+        raw_headers: For parse_headers(): most handlers ask for none.
+    """
 
     request_id: str
-    headers: dict[str, str]
+    raw_headers: bytes
     parameters: list[Parameter]
 
 
 class Prediction(NamedTuple):
     """The answer to one request. Header names and values must hold neither CR nor LF: they are sent as they are."""
 
-    request_id: str
     body: Buffer
     content_type: str = ""
     status: int = 200
@@ -84,188 +99,159 @@ class Prediction(NamedTuple):
 Message = Union[Load, list[Request]]
 
 
-class Incomplete(Exception):
-    """More bytes must come before the message can be read.
-
-    Attributes:
-        needed: Total bytes of the message that must be there before it is worth trying again.
-    """
-
-    def __init__(self, needed: int) -> None:
-        self.needed = needed
-        super().__init__(needed)
+class MisplacedBodyError(WireError):
+    """The body that follows the head begins somewhere else than where the head ends."""
 
 
-def parse_message(buffer: Buffer, filled: int, max_bytes: int) -> Message:
-    """Read the one message that ``buffer[:filled]`` holds: a Load, or the list of requests of a PREDICT.
-
-    Args:
-        buffer: The bytes that have come so far, from the message's first.
-        filled: How many bytes of the buffer count.
-        max_bytes: What one message may have at most, all its fields together.
+def frame_bytes(buffer: Buffer, max_bytes: int) -> int:
+    """The size of a frame, its length included, whose first LENGTH_BYTES are there.
 
     Raises:
-        Incomplete: the message goes on after ``filled``.
-        WireError: the bytes are no message, or one that is larger than ``max_bytes``, or hold more than one.
+        WireError: it is larger than ``max_bytes``, or of no size that a frame can have.
     """
-    if filled > max_bytes:
-        raise WireError(f"a message of at least {filled} bytes; the limit is {max_bytes}")
-    cursor = _Cursor(buffer, filled, max_bytes)
-    command = cursor.byte()
-    if command == PREDICT:
-        message: Message = _parse_predict(cursor)
-    elif command == LOAD:
-        message = _parse_load(cursor)
-    else:
-        raise WireError(f"expected a command, 'L' or 'I', and got the byte {command:#04x}")
-    if cursor.at != filled:
-        raise WireError(f"{filled - cursor.at} bytes follow a message that has not been answered yet")
-    return message
+    length: int = _LONG.unpack_from(buffer)[0]
+    if not 0 < length <= max_bytes - LENGTH_BYTES:
+        raise WireError(f"a message of {length} bytes; the limit is {max_bytes}")
+    return length + LENGTH_BYTES
 
 
-def _parse_load(cursor: _Cursor) -> Load:
-    model_name = cursor.string()
-    model_path = cursor.string()
-    batch_size = cursor.number()
-    handler = cursor.string()
-    gpu_id = cursor.number()
-    return Load(model_name, model_path, max(1, batch_size), handler, gpu_id if gpu_id >= 0 else None, cursor.string())
+def parse_message(frame: memoryview, tail: bytes = b"") -> Message:
+    """Read the one message of a frame: a Load, or the list of its requests.
+
+    Args:
+        frame: From the frame's first byte to its last, or to where the tail begins.
+        tail: The body of the last request, where it is not in the frame. It is not copied.
+
+    Raises:
+        WireError: the bytes are no message.
+        MisplacedBodyError: The tail is more or less than the last body.
+    """
+    kind = frame[LENGTH_BYTES] if len(frame) > LENGTH_BYTES else 0
+    try:
+        if kind == REQUESTS:
+            return _parse_requests(frame, tail)
+        if kind == LOAD:
+            return _parse_load(frame)
+    except struct.error:
+        raise WireError("the message ends inside a field") from None
+    except UnicodeDecodeError as error:
+        raise WireError(f"a field of text that is not UTF-8: {error}") from error
+    raise WireError(f"expected LOAD or REQUESTS, and got the byte {kind:#04x}")
 
 
-def _parse_predict(cursor: _Cursor) -> list[Request]:
-    requests: list[Request] = []
-    while True:
-        length = cursor.number()
-        if length == -1:
-            return requests
-        request_id = cursor.text(length)
-        requests.append(Request(request_id, _parse_headers(cursor), _parse_parameters(cursor)))
+def _parse_load(frame: memoryview) -> Load:
+    at = LENGTH_BYTES + 1
+    model_name, at = _text(frame, at)
+    model_path, at = _text(frame, at)
+    batch_size = _read_int(frame, at)[0]
+    handler, at = _text(frame, at + 4)
+    gpu_id = _read_int(frame, at)[0]
+    _check_end(frame, at + 4)
+    return Load(model_name, model_path, max(1, batch_size), handler, gpu_id if gpu_id >= 0 else None)
 
 
-def _parse_headers(cursor: _Cursor) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    while True:
-        length = cursor.number()
-        if length == -1:
-            return headers
-        name = cursor.text(length)
-        headers[name] = cursor.string()
+def _parse_requests(frame: memoryview, tail: bytes) -> list[Request]:
+    at = LENGTH_BYTES + 1
+    count = _read_int(frame, at)[0]
+    if not 0 < count <= len(frame) // _LEAST_REQUEST_BYTES:
+        raise WireError(f"a message of {count} requests in {len(frame)} bytes")
+    requests = []
+    _, at = _field(frame, at + 4)
+    for _ in range(count):
+        request_id, at = _text(frame, at)
+        headers, at = _field(frame, at)
+        parameters = []
+        number = _read_int(frame, at)[0]
+        at += 4
+        for _ in range(number):
+            name, at = _text(frame, at)
+            content_type, at = _text(frame, at)
+            if tail and at + 4 == len(frame) and _read_int(frame, at)[0] == len(tail):
+                value, at, tail = tail, at + 4, b""
+            else:
+                value, at = _field(frame, at)
+            parameters.append(Parameter(name, content_type, value))
+        requests.append(Request(request_id, headers, parameters))
+    if tail:
+        raise MisplacedBodyError(f"{len(tail)} bytes follow that are no body")
+    _check_end(frame, at)
+    return requests
 
 
-def _parse_parameters(cursor: _Cursor) -> list[Parameter]:
-    parameters: list[Parameter] = []
-    while True:
-        length = cursor.number()
-        if length == -1:
-            return parameters
-        name = cursor.text(length)
-        content_type = cursor.string()
-        parameters.append(Parameter(name, content_type, cursor.field(cursor.number())))
+def _field(frame: memoryview, at: int) -> tuple[bytes, int]:
+    """The field there, and where the next one begins."""
+    length = _read_int(frame, at)[0]
+    start = at + 4
+    end = start + length
+    if not start <= end <= len(frame):
+        raise MisplacedBodyError(f"a field of {length} bytes, at byte {start} of {len(frame)}")
+    return bytes(frame[start:end]), end
 
 
-class _Cursor:
-    """Reads fields one after the other and says how many bytes it misses."""
+def _text(frame: memoryview, at: int) -> tuple[str, int]:
+    field, end = _field(frame, at)
+    return field.decode(), end
 
-    __slots__ = ("_buffer", "_filled", "_max", "at")
 
-    def __init__(self, buffer: Buffer, filled: int, max_bytes: int) -> None:
-        self._buffer = buffer
-        self._filled = filled
-        self._max = max_bytes
-        self.at = 0
+def _check_end(frame: memoryview, at: int) -> None:
+    if at != len(frame):
+        raise WireError(f"{len(frame) - at} bytes follow the last field of a message")
 
-    def _advance(self, size: int) -> int:
-        start = self.at
-        end = start + size
-        if end > self._filled:
-            if end > self._max:
-                raise WireError(f"a message of at least {end} bytes; the limit is {self._max}")
-            raise Incomplete(end)
-        self.at = end
-        return start
 
-    def byte(self) -> int:
-        return self._buffer[self._advance(1)]
+def parse_headers(raw: bytes) -> dict[str, str]:
+    """The headers of a request. Names keep the client's case; of a repeated name the last value is kept.
 
-    def number(self) -> int:
-        value: int = _INT.unpack_from(self._buffer, self._advance(4))[0]
-        return value
-
-    def field(self, length: int) -> bytes:
-        if length < 0:
-            raise WireError(f"a field of {length} bytes, at byte {self.at}")
-        start = self._advance(length)
-        return bytes(self._buffer[start : self.at])
-
-    def text(self, length: int) -> str:
-        try:
-            return str(self.field(length), "utf-8")
-        except UnicodeDecodeError as error:
-            raise WireError(f"a field of text that is not UTF-8, before byte {self.at}: {error}") from error
-
-    def string(self) -> str:
-        return self.text(self.number())
+    Raises:
+        WireError: the bytes are no headers.
+    """
+    view = memoryview(raw)
+    headers = {}
+    at = 0
+    try:
+        while at < len(raw):
+            name, at = _text(view, at)
+            headers[name], at = _text(view, at)
+    except (struct.error, UnicodeDecodeError) as error:
+        raise WireError(f"headers that cannot be read: {error}") from error
+    return headers
 
 
 def encode_loaded(pid: int) -> bytes:
-    """The answer to a LOAD that succeeded; the front end takes the number after ``[PID]:`` as the worker's."""
-    message = b"[PID]:%d" % pid
-    return b"".join((_OK, _INT.pack(len(message)), message, _END))
+    """The answer to a LOAD that succeeded, from the worker of that pid."""
+    return _HEAD.pack(5, LOADED) + _int(pid)
 
 
-def encode_failure(code: int, message: str) -> bytes:
-    """An answer without predictions: the HTTP status and text for the one request, or the LOAD, that waits.
-
-    Args:
-        code: An HTTP status other than 200. It must not be used for a batch of several requests: the front end
-            then answers the first with it and drops the connection (BatchAggregator.java).
-        message: Goes to the caller as it is.
-    """
+def encode_failure(status: int, message: str) -> bytes:
+    """The answer to a LOAD that failed: the HTTP status for whoever wanted the model, and a text for the log."""
     text = message.encode()
-    return b"".join((_INT.pack(code), _INT.pack(len(text)), text, _END))
+    return b"".join((_HEAD.pack(9 + len(text), FAILED), _int(status), _int(len(text)), text))
 
 
-def encode_predictions(predictions: Sequence[Prediction]) -> bytes:
-    """The answer to a PREDICT: one prediction for each of its requests.
-
-    The front end's decoder checks that strings have come whole, but not so the status and the headers
-    (ModelResponseDecoder.java:68, CodecUtils.readMap): a read that ends inside or just before them costs the
-    connection. Its reads end where Netty's adaptive buffer does: at a multiple of 16 bytes up to 512, then at a
-    power of two, four sizes up after each read that filled it. So each status is put where no multiple of 16 is,
-    by spaces at the end of the last string before it that may be padded: the message, which the front end ignores,
-    or the reason phrase of the prediction before. And headers are put where no such read ends, whatever size the
-    buffer began with: between 10,496 and 16,384 bytes. A batch has room there for the headers of its first
-    prediction, and of others only as far as they fit in.
+def encode_predictions(predictions: Sequence[Prediction]) -> list[Buffer]:
+    """The answer to REQUESTS, one prediction for each of them and in their order: pieces to be sent in a row.
 
     Raises:
         ValueError: the headers of a prediction take more than MAX_HEADER_BYTES.
     """
-    text = b" " * _LEAD_BYTES if any(prediction.headers for prediction in predictions) else b""
-    pieces: list[Buffer] = [_OK]
-    at = 4
-    before: tuple[Buffer, ...] = ()
-    for prediction in predictions:
-        head = _head(prediction)
-        at += 4 + len(text) + sum(map(len, before)) + len(head)
-        text += b" " * _padding(at)
-        at += _padding(at) + 4
-        pieces += (_INT.pack(len(text)), text, *before, head, _INT.pack(prediction.status))
-        text = _reason(prediction.status)
-        before = (encode_headers(prediction.headers), _INT.pack(len(prediction.body)), prediction.body)
-    pieces += (_INT.pack(len(text)), text, *before, _END)
-    return b"".join(pieces)
-
-
-def _head(prediction: Prediction) -> bytes:
-    request_id = prediction.request_id.encode()
-    content_type = prediction.content_type.encode()
-    return b"".join((_INT.pack(len(request_id)), request_id, _INT.pack(len(content_type)), content_type))
-
-
-def _padding(at: int) -> int:
-    """How far behind this place four bytes may stand that no read may end in, or just before."""
-    aligned = -at % 4
-    return aligned if (at + aligned) % 16 else aligned + 4
+    pieces: list[Buffer] = [b""]
+    for body, content_type, status, headers in predictions:
+        media_type = content_type.encode()
+        encoded = encode_headers(headers)
+        pieces.append(
+            b"".join(
+                (
+                    _int(status),
+                    _int(len(media_type)),
+                    media_type,
+                    _int(len(encoded)),
+                    encoded,
+                    _int(len(body)),
+                )
+            )
+        )
+        pieces.append(body)
+    pieces[0] = _ANSWERS.pack(5 + sum(map(len, pieces)), ANSWERS, len(predictions))
+    return pieces
 
 
 def encode_headers(headers: Sequence[tuple[str, str]]) -> bytes:
@@ -274,22 +260,12 @@ def encode_headers(headers: Sequence[tuple[str, str]]) -> bytes:
     Raises:
         ValueError: they take more than MAX_HEADER_BYTES.
     """
-    if not headers:
-        return b"\0\0\0\0"
-    pieces = [_INT.pack(len(headers))]
+    pieces = []
     for pair in headers:
         for text in pair:
             field = text.encode()
-            pieces += (_INT.pack(len(field)), field)
+            pieces += (_int(len(field)), field)
     encoded = b"".join(pieces)
     if len(encoded) > MAX_HEADER_BYTES:
         raise ValueError(f"the response headers take {len(encoded)} bytes; the limit is {MAX_HEADER_BYTES}")
     return encoded
-
-
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
-
-
-def _reason(status: int) -> bytes:
-    # An empty phrase would go out as "HTTP/1.1 299 " with nothing behind it; some clients refuse that.
-    return _REASONS.get(status, b"Unknown")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from sagemaker_inference_lite import log_lines
@@ -31,9 +32,11 @@ class AnswerOptions(NamedTuple):
     decode_input: bool = False
 
 
-def answer(handle: Handle, context: Context, requests: Sequence[wire.Request], options: AnswerOptions) -> bytes:
-    """The frame that answers a PREDICT. Never raises: a failure of the handler's is an answer too."""
-    context.begin((request.request_id, _headers(request), _raw_body(request)) for request in requests)
+def answer(
+    handle: Handle, context: Context, requests: Sequence[wire.Request], options: AnswerOptions
+) -> list[wire.Buffer]:
+    """The frame that answers requests, in pieces. Never raises: a failure of the handler's is an answer too."""
+    context.begin((request.request_id, partial(_headers, request), _raw_body(request)) for request in requests)
     log_lines.belong_to(context)
     try:
         data = [_inputs(request, options.decode_input) for request in requests]
@@ -46,25 +49,25 @@ def answer(handle: Handle, context: Context, requests: Sequence[wire.Request], o
         log_lines.belong_to(None)
 
 
-def _failed(error: BaseException, context: Context, options: AnswerOptions) -> bytes:
+def _failed(error: BaseException, context: Context, options: AnswerOptions) -> list[wire.Buffer]:
     failed = _failure(error, context, options)
-    return refusal(list((context.request_ids or {}).values()), failed.status, failed.body)
+    return refusal(len(context.request_ids or {}), failed.status, failed.body)
 
 
 def _failure(error: BaseException, context: Context, options: AnswerOptions) -> Failure:
     return failure(error, context, max_bytes=options.max_body_bytes, expose_traceback=options.expose_tracebacks)
 
 
-def refusal(request_ids: Sequence[str], status: int, body: bytes) -> bytes:
-    """The frame that answers each of these requests with the same error body."""
-    return wire.encode_predictions([wire.Prediction(request_id, body, JSON, status) for request_id in request_ids])
+def refusal(count: int, status: int, body: bytes) -> list[wire.Buffer]:
+    """The frame that answers each of so many requests with the same error body."""
+    return wire.encode_predictions([wire.Prediction(body, JSON, status)] * count)
 
 
 def _headers(request: wire.Request) -> Headers:
     # MMS shows handlers the content type of each input among the headers, under the input's name.
     # Those of query parameters, which have none, would pose as headers.
     inputs = {each.name: {"content-type": each.content_type} for each in request.parameters if each.content_type}
-    return Headers({**inputs, **request.headers})
+    return Headers({**inputs, **wire.parse_headers(request.raw_headers)})
 
 
 def _raw_body(request: wire.Request) -> Any:
@@ -104,7 +107,7 @@ def _prediction_or_failure(result: Any, place: int, context: Context, options: A
         return prediction
     except Exception as error:
         status, body = _failure(error, context.for_requests([place]), options)
-        return wire.Prediction(context.get_request_id(place) or "", body, JSON, status)
+        return wire.Prediction(body, JSON, status)
 
 
 def _prediction(result: Any, place: int, context: Context, options: AnswerOptions) -> wire.Prediction:
@@ -119,9 +122,8 @@ def _prediction(result: Any, place: int, context: Context, options: AnswerOption
             content_type = value
         else:
             headers.append((name, value))
-    request_id = context.get_request_id(place) or ""
     status, _ = context.get_response_status(place)
-    return wire.Prediction(request_id, body, content_type, known_status(status), headers)
+    return wire.Prediction(body, content_type, known_status(status), headers)
 
 
 def _body(result: Any) -> tuple[wire.Buffer, str]:

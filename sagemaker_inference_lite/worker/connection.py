@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One connection from the front end, read message by message."""
+"""One connection from the front end, read and answered message by message."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import Callable
 
 from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.mms import wire
 
-# Holds every small request whole, so that it is read with one call.
-_SMALL = 1 << 16
+# An answer below this size costs less to copy into one piece than to send as several.
+_SMALL_ANSWER = 1 << 17
 
 
 class Connection:
-    """Receives whole messages.
+    """Receives and sends whole messages.
 
     Args:
         sock: Connected. Blocking, but for receive_available().
@@ -24,9 +25,13 @@ class Connection:
     def __init__(self, sock: socket.socket, max_bytes: int) -> None:
         self.sock = sock
         self._max_bytes = max_bytes
-        self._buffer = bytearray(_SMALL)
+        # Holds every small request whole, so that it is read with one call, and the head of every large one.
+        self._buffer = memoryview(bytearray(wire.LARGE_BODY_AT))
         self._filled = 0
-        self._needed = 1
+
+    def allow(self, max_bytes: int) -> None:
+        """Let messages have so many bytes from now on."""
+        self._max_bytes = max_bytes
 
     def receive(self, on_first_bytes: Callable[[], None] = lambda: None) -> wire.Message | None:
         """The next message; waits for it. None at the end of the stream.
@@ -37,48 +42,76 @@ class Connection:
         Raises:
             WireError: what came is no message, or the stream ended inside one.
         """
-        while self._read():
-            if self._filled and self._needed == 1:
-                on_first_bytes()
-            message = self._parse()
-            if message is not None:
-                return message
-        if self._filled:
-            raise WireError(f"the stream ended after {self._filled} bytes of a message")
-        return None
+        self._filled = self.sock.recv_into(self._buffer)
+        if not self._filled:
+            return None
+        on_first_bytes()
+        self._fill(wire.LENGTH_BYTES)
+        size = wire.frame_bytes(self._buffer, self._max_bytes)
+        if size <= self._filled:
+            return self._parse(size)
+        if size <= len(self._buffer):
+            self._fill(size)
+            return self._parse(size)
+        return self._receive_long(size)
 
     def receive_available(self) -> wire.Message | None:
-        """The next message if the bytes there complete it, else None. For a socket that does not block.
+        """The next message if the bytes there complete it, else None. For a small one, on a socket that does not block.
 
         Raises:
             WireError: as receive(), and at the end of the stream.
             BlockingIOError: no bytes are there.
         """
-        if not self._read():
-            raise WireError(f"the stream ended after {self._filled} bytes of a message")
-        return self._parse()
+        self._read()
+        if self._filled < wire.LENGTH_BYTES:
+            return None
+        size = wire.frame_bytes(self._buffer, len(self._buffer))
+        return self._parse(size) if size <= self._filled else None
 
-    def _read(self) -> int:
-        if self._needed > len(self._buffer):
-            grown = bytearray(self._needed)
-            grown[: self._filled] = self._buffer[: self._filled]
-            self._buffer = grown
-        with memoryview(self._buffer) as view, view[self._filled :] as free:
-            count = self.sock.recv_into(free)
+    def send(self, pieces: Sequence[wire.Buffer]) -> None:
+        """Send one message, given in pieces.
+
+        Raises:
+            OSError: the front end is gone.
+        """
+        if sum(map(len, pieces)) < _SMALL_ANSWER:
+            self.sock.sendall(b"".join(pieces))
+            return
+        for piece in pieces:
+            self.sock.sendall(piece)
+
+    def _read(self) -> None:
+        count = self.sock.recv_into(self._buffer[self._filled :])
+        if not count:
+            raise self._ended(self._filled)
         self._filled += count
-        return count
 
-    def _parse(self) -> wire.Message | None:
-        if self._filled < self._needed:
-            return None
-        try:
-            with memoryview(self._buffer) as view:
-                message = wire.parse_message(view, self._filled, self._max_bytes)
-        except wire.Incomplete as incomplete:
-            self._needed = incomplete.needed
-            return None
+    def _fill(self, size: int) -> None:
+        while self._filled < size:
+            self._read()
+
+    def _parse(self, size: int) -> wire.Message:
+        if size != self._filled:
+            raise WireError(f"{self._filled - size} bytes follow a message that has not been answered yet")
         self._filled = 0
-        self._needed = 1
-        if len(self._buffer) > _SMALL:
-            self._buffer = bytearray(_SMALL)
-        return message
+        return wire.parse_message(self._buffer[:size])
+
+    def _receive_long(self, size: int) -> wire.Message:
+        self._fill(len(self._buffer))
+        rest = size - self._filled
+        # Written once, by the kernel, to where it stays.
+        tail = self.sock.recv(rest, socket.MSG_WAITALL)
+        while len(tail) < rest:  # a signal came in between
+            more = self.sock.recv(rest - len(tail), socket.MSG_WAITALL)
+            if not more:
+                raise self._ended(self._filled + len(tail))
+            tail += more
+        self._filled = 0
+        try:
+            return wire.parse_message(self._buffer, tail)
+        except wire.MisplacedBodyError:
+            return wire.parse_message(memoryview(b"".join((self._buffer, tail))))
+
+    @staticmethod
+    def _ended(received: int) -> WireError:
+        return WireError(f"the stream ended after {received} bytes of a message")

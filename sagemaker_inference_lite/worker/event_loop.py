@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import select
 import selectors
 import signal
 import socket
@@ -25,6 +26,9 @@ class EventLoop:
         self._selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, int, Callback]] = []
         self._timer_numbers = itertools.count()  # two timers of the same moment must not compare their callbacks
+        self._hangups = select.epoll()
+        self._on_hangup: dict[int, Callback] = {}
+        self._selector.register(self._hangups, selectors.EVENT_READ, self._notice_hangups)
 
     def wake_for_children(self) -> None:
         """Have turn() return when a child ends."""
@@ -40,9 +44,24 @@ class EventLoop:
         self._selector.register(sock, selectors.EVENT_READ, callback)
 
     def unwatch(self, sock: socket.socket) -> None:
-        """Undo watch(), if it is in force."""
+        """Undo watch() and watch_for_hangup(), where they are in force."""
         with suppress(KeyError, ValueError):
             self._selector.unregister(sock)
+        if self._on_hangup.pop(sock.fileno(), None):
+            self._hangups.unregister(sock)
+
+    def watch_for_hangup(self, sock: socket.socket, callback: Callback) -> None:
+        """Call back once the peer has closed the socket, from which another process reads."""
+        self._on_hangup[sock.fileno()] = callback
+        # EPOLLHUP is told in any case. What comes to be read wakes nobody up here.
+        self._hangups.register(sock, select.EPOLLRDHUP)
+
+    def _notice_hangups(self) -> None:
+        for descriptor, _ in self._hangups.poll(0):
+            callback = self._on_hangup.pop(descriptor, None)
+            if callback is not None:
+                self._hangups.unregister(descriptor)
+                callback()
 
     def drop(self, sock: socket.socket) -> None:
         """Undo watch() and close the socket."""
@@ -67,7 +86,7 @@ class EventLoop:
     def close_in_child(self) -> None:
         """After a fork: close all that the parent watches; it would not end where its owner ends it."""
         for key in list(self._selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]  # only sockets are watched
+            key.fileobj.close()  # type: ignore[union-attr]  # only sockets and an epoll are watched
         self._selector.close()
 
 

@@ -147,7 +147,6 @@ def _load(job: Job, context: Context) -> Handle:
 
 def _answer_requests(job: Job, handle: Handle, context: Context) -> bytes:
     connection, page, options = job.connection, job.page, job.options
-    send = connection.sock.sendall
     while True:
         requests = _receive(connection, page)
         if requests is None:
@@ -155,7 +154,7 @@ def _answer_requests(job: Job, handle: Handle, context: Context) -> bytes:
         page.begin([request.request_id for request in requests])
         frame = answers.answer(handle, context, requests, options)
         page.enter(slot_page.ANSWERING)
-        send(frame)
+        connection.send(frame)
         page.enter(slot_page.IDLE)
 
 
@@ -179,8 +178,8 @@ def _refuse_one(job: Job, refusal: Refusal) -> bytes:
     error_id = uuid.uuid4().hex
     logger.error("request %s is refused, error id %s: %s", ", ".join(ids), error_id, refusal.message)
     body = error_body("ModelNotLoaded", refusal.message, error_id=error_id)
-    frame = answers.refusal(ids, refusal.status, body)
+    frame = answers.refusal(len(ids), refusal.status, body)
     job.page.enter(slot_page.ANSWERING)
-    job.connection.sock.sendall(frame)
+    job.connection.send(frame)
     job.page.enter(slot_page.IDLE)
     return REFUSED

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The zygote: imports the handler and its libraries once, then forks a worker for each connection of MMS's.
+"""The zygote: imports the handler and its libraries once, then forks a worker for each connection of the front end's.
 
 It never serves and never runs a handler's code beyond imports, so it has one thread and its memory is shared by
 all workers. What models import beyond the handler is imported by its heir (heir.py). It keeps a second copy of each
-worker's connection. MMS's protocol strictly alternates, so when a worker dies or overruns its limit the zygote can
-answer in its place and fork a successor on the same connection: the front end sees neither a disconnect nor its own
-back-off.
+worker's connection. The protocol strictly alternates, so when a worker dies or overruns its limit the zygote can
+answer in its place and fork a successor on the same connection: the front end does not notice.
 
-A model comes from a stub (mms/home), which connects to the zygote's socket with MMS's arguments and whose end
-means that MMS has unloaded the model.
+All connections come to one socket, and each says with its LOAD which model it is for. Its end means that the front end
+has unloaded the model, or needs one worker less.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import argparse
 import functools
 import gc
 import importlib
+import itertools
 import json
 import logging
 import os
@@ -49,14 +49,15 @@ from sagemaker_inference_lite.worker.event_loop import EventLoop
 from sagemaker_inference_lite.worker.heir import GO, adopt_orphans, become_candidate
 from sagemaker_inference_lite.worker.imports import image_directories
 from sagemaker_inference_lite.worker.loader import import_handler
-from sagemaker_inference_lite.worker.models import Model, Slot, read_announcement
+from sagemaker_inference_lite.worker.models import Model, Slot
 from sagemaker_inference_lite.worker.slot_page import Pages, SlotPage
 from sagemaker_inference_lite.worker.succession import Succession
 
 # Run as a program, this module is called __main__.
 logger = logging.getLogger("sagemaker_inference_lite.worker.zygote")
 
-SOCKET_NAME = "zygote.sock"
+# Where the front end connects (FrontEnd.java).
+SOCKET_NAME = "workers.sock"
 READY_NAME = "ready"
 
 # How often requests are held against their limit. A limit is kept to within this.
@@ -66,11 +67,8 @@ TICK_SECONDS = 0.25
 SINGLE_MODEL_TRIES = 3
 RETRY_SECONDS = 1.0
 
-# MMS's parent of the model must be seen dead by Java before a 507 (see _answer_507).
-_JAVA_NOTICES_SECONDS = 0.05
 _GRACE_SECONDS = 2.0
 _STOP_SECONDS = 1.0
-_FILES_SECONDS = 1.0
 
 # The longest that an heir may import.
 _IMPORT_SECONDS = 60
@@ -78,7 +76,7 @@ _IMPORT_SECONDS = 60
 # How often a fork looks whether the heir has come that it waits for.
 _EXPECTING_SECONDS = 0.01
 
-# Workers of all models together; a process each. Java has seven threads for a model.
+# Workers of all models together; a process each.
 _MAX_SLOTS = 16_384
 
 # An event must reach the supervisor in one piece.
@@ -122,7 +120,10 @@ class Zygote:
         self._directory = directory
         self._supervisor = supervisor
         self._loop = EventLoop()
-        self._models: list[Model] = []
+        # Those that have a connection which is not given up. MMS has no two models of one name.
+        self._models: dict[str, Model] = {}
+        self._model_numbers = itertools.count()
+        self._new_slots: set[Slot] = set()
         self._workers: dict[int, Slot] = {}
         self._pages = Pages(_MAX_SLOTS)
         self._succession: Succession | None = None
@@ -151,9 +152,9 @@ class Zygote:
         """Serve the front end until the supervisor closes its socket."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(self._directory / SOCKET_NAME))
-        listener.listen(128)
+        listener.listen(socket.SOMAXCONN)
         listener.setblocking(False)
-        self._loop.watch(listener, lambda: self._accept_stub(listener))
+        self._loop.watch(listener, lambda: self._accept_worker(listener))
         self._loop.watch(self._supervisor, self._supervisor_gone)
         self._loop.wake_for_children()
         if self._settings.multi_model and self._settings.model_server_share_imports and adopt_orphans():
@@ -187,29 +188,14 @@ class Zygote:
 
     # -- models --
 
-    def _accept_stub(self, listener: socket.socket) -> None:
-        stub = self._accept(listener)
-        if stub is None:
-            return
-        try:
-            model = Model(read_announcement(stub), stub)
-            stub.send(b"+")
-        except (OSError, ValueError, KeyError) as error:
-            logger.error("a model's stub cannot be served: %r", error)
-            stub.close()
-            return
-        self._models.append(model)
-        self._loop.watch(model.listener, lambda: self._accept_worker(model))
-        self._loop.watch(stub, lambda: self._model_gone(model))
-
     def _packages_of(self, model: Model) -> Path:
-        """Where packages of the model's own are installed. There is one stub for each model."""
-        return self._directory / "packages" / str(model.stub_pid)
+        """Where packages of the model's own are installed."""
+        return self._directory / "packages" / str(model.number)
 
     def _remove_packages(self, model: Model) -> None:
         """Remove the packages of a model that is gone, once no worker of its can import any."""
         directory = self._packages_of(model)
-        is_used = model in self._models or any(slot.model is model for slot in self._workers.values())
+        is_used = model.slots or any(slot.model is model for slot in self._workers.values())
         if directory.exists() and not is_used:
             # Thousands of files take a second: in a process of its own, which ends with this one's group at the latest.
             argv = overlay.removal(directory)
@@ -227,58 +213,58 @@ class Zygote:
             time.sleep(TICK_SECONDS)
             return None
 
-    def _model_gone(self, model: Model) -> None:
-        """The stub has ended: MMS has unloaded the model, or a 507 is about to make it do so."""
-        self._loop.drop(model.stub)
-        model.unlink_address()
-        self._loop.drop(model.listener)
-        self._models.remove(model)
-        self._remove_packages(model)
-        # A connection that ended before the 507 was sent would turn it into a 500.
-        if not any(slot.awaits_507 for slot in model.slots):
-            self._close_all(model)
-
     # -- slots --
 
-    def _accept_worker(self, model: Model) -> None:
-        sock = self._accept(model.listener)
+    def _accept_worker(self, listener: socket.socket) -> None:
+        sock = self._accept(listener)
         if sock is None:
             return
         sock.setblocking(False)
         try:
             page = self._pages.take()
         except OSError as error:
-            logger.error("a connection for model %s is given up: %s", model.name, error)
+            logger.error("a connection of the front end is given up: %s", error)
             sock.close()
             return
-        slot = Slot(model, Connection(sock, self._max_message), page)
-        model.slots.append(slot)
+        slot = Slot(Connection(sock, self._max_message), page)
+        self._new_slots.add(slot)
         self._loop.watch(sock, lambda: self._read_load(slot))
 
     def _read_load(self, slot: Slot) -> None:
         try:
             message = slot.connection.receive_available()
+            if isinstance(message, list):
+                raise WireError("requests before LOAD")
         except BlockingIOError:
             return
         except (WireError, OSError) as error:
-            logger.error("a connection for model %s is given up before its LOAD: %s", slot.model.name, error)
+            logger.error("a connection of the front end is given up before its LOAD: %s", error)
             self._close(slot)
             return
-        if isinstance(message, wire.Load):
-            slot.load = message
-            self._loop.unwatch(slot.connection.sock)
-            slot.connection.sock.setblocking(True)
-            self._fork(slot)
-        elif message is not None:
-            logger.error("a connection for model %s is given up: a PREDICT before its LOAD", slot.model.name)
-            self._close(slot)
+        if message is not None:
+            self._begin_load(slot, message)
+
+    def _begin_load(self, slot: Slot, load: wire.Load) -> None:
+        model = self._models.get(load.model_name)
+        if model is None:
+            model = self._models[load.model_name] = Model(load.model_name, next(self._model_numbers))
+        slot.load, slot.model = load, model
+        self._new_slots.discard(slot)
+        model.slots.append(slot)
+        sock = slot.connection.sock
+        self._loop.unwatch(sock)
+        self._loop.watch_for_hangup(sock, lambda: self._close(slot))
+        sock.setblocking(True)
+        slot.connection.allow(self._max_message * load.batch_size)
+        self._fork(slot)
 
     def _close(self, slot: Slot) -> None:
-        """Give the connection up. MMS sees it end as soon as the worker has ended too."""
+        """Give the connection up. The front end sees it end as soon as the worker has ended too."""
         if slot.closed:
             return
         slot.closed = True
-        slot.model.slots.remove(slot)
+        self._new_slots.discard(slot)
+        self._leave_model(slot)
         self._loop.unwatch(slot.connection.sock)
         if slot.pid is None:
             self._release(slot)
@@ -291,13 +277,17 @@ class Zygote:
             self._kill(slot, slot.pid)
         self._note_ready()
 
+    def _leave_model(self, slot: Slot) -> None:
+        if slot.model is not None:
+            slot.model.slots.remove(slot)
+            if not slot.model.slots:
+                del self._models[slot.model.name]
+
     def _release(self, slot: Slot) -> None:
         slot.release()
         self._pages.give_back(slot.page)
-
-    def _close_all(self, model: Model) -> None:
-        for slot in list(model.slots):
-            self._close(slot)
+        if slot.model is not None:
+            self._remove_packages(slot.model)
 
     def _kill(self, slot: Slot, pid: int | None) -> None:
         if pid is not None and self._workers.get(pid) is slot:
@@ -317,7 +307,7 @@ class Zygote:
 
     def _cannot_fork(self, slot: Slot, error: OSError) -> None:
         """No process, no memory or no more open files: the contract's 507, "any other resource"."""
-        logger.error("no worker can be made for model %s: %s", slot.model.name, error)
+        logger.error("no worker can be made for model %s: %s", slot.model_name, error)
         if slot.answered_load:
             self._fork_later(slot, RETRY_SECONDS)
         else:
@@ -334,7 +324,7 @@ class Zygote:
         with ExitStack() as stack, theirs:
             out_read, out_write = _pipe(stack)
             err_read, err_write = _pipe(stack)
-            assert slot.load is not None
+            assert slot.load is not None and slot.model is not None
             birth = Birth(
                 slot.load,
                 slot.connection,
@@ -345,7 +335,7 @@ class Zygote:
                 refusal,
             )
             pid = self._bear(birth, ours) or self._fork_here(slot, birth, (out_read, err_read, ours.fileno()))
-            self._tell({"event": "worker", "model": slot.model.name, "pid": pid}, (out_read, err_read))
+            self._tell({"event": "worker", "model": slot.model_name, "pid": pid}, (out_read, err_read))
         with suppress(OSError):
             os.setpgid(pid, pid)  # the child does it too: whoever comes first
         slot.pid = pid
@@ -390,9 +380,10 @@ class Zygote:
         events = socket.socket(fileno=number)
         if events.recv(1) != GO:
             os._exit(0)
+        load = wire.Load(*order["load"])
         birth = Birth(
-            wire.Load(*order["load"]),
-            Connection(socket.socket(fileno=connection), self._max_message),
+            load,
+            Connection(socket.socket(fileno=connection), self._max_message * load.batch_size),
             self._pages.at(order["page"]),
             events,
             (outputs[0], outputs[1]),
@@ -436,7 +427,8 @@ class Zygote:
             self._succession.close_in_child()
         self._loop.close_in_child()
         # Workers of models that are gone are in no model any more, and slots without a worker only there.
-        for slot in {slot for model in self._models for slot in model.slots} | set(self._workers.values()):
+        of_models = {slot for model in self._models.values() for slot in model.slots}
+        for slot in of_models | self._new_slots | set(self._workers.values()):
             if slot is not own:
                 slot.connection.sock.close()
 
@@ -468,22 +460,14 @@ class Zygote:
 
     def _answer_load(self, slot: Slot, frame: bytes) -> None:
         slot.answered_load = True
-        self._send(slot, frame)
-        self._loop.later(_FILES_SECONDS, functools.partial(self._unlink_output_files, slot))
+        self._send(slot, [frame])
 
-    def _unlink_output_files(self, slot: Slot) -> None:
-        """Remove the files that MMS made to read the worker's output from; nothing was ever written to them."""
-        assert slot.load is not None
-        for stream in ("stdout", "stderr"):
-            with suppress(OSError):
-                os.unlink(self._directory / f"{slot.load.io_name}-{stream}")
-
-    def _send(self, slot: Slot, frame: bytes) -> None:
+    def _send(self, slot: Slot, frame: Sequence[wire.Buffer]) -> None:
         """Send a small frame. The front end waits for it, so there is room for it in the socket."""
         try:
-            slot.connection.sock.sendall(frame)
+            slot.connection.send(frame)
         except OSError as error:
-            logger.warning("the front end is gone from a connection of model %s: %s", slot.model.name, error)
+            logger.warning("the front end is gone from a connection of model %s: %s", slot.model_name, error)
             self._close(slot)
 
     def _note_ready(self) -> None:
@@ -491,7 +475,7 @@ class Zygote:
         if self._settings.multi_model:
             return
         path = self._directory / READY_NAME
-        if any(slot.loaded for model in self._models for slot in model.slots):
+        if any(slot.loaded for model in self._models.values() for slot in model.slots):
             path.touch()
         else:
             with suppress(FileNotFoundError):
@@ -541,7 +525,6 @@ class Zygote:
             self._loop.drop(slot.events)
         if slot.closed:
             self._release(slot)
-            self._remove_packages(slot.model)
             return
         self._note_ready()
         if slot.last_word in (worker.CLOSED, worker.NO_MESSAGE):
@@ -560,14 +543,14 @@ class Zygote:
         logger.error(
             "worker %d of model %s ended: %s%s",
             pid,
-            slot.model.name,
+            slot.model_name,
             reason.message,
             f" (request {', '.join(reading.request_ids)}, error id {error_id})" if is_owed else "",
         )
         if is_owed:
             type_name = "TimeLimitExceeded" if slot.killed_because else "WorkerDied"
             body = error_body(type_name, reason.message, error_id=error_id)
-            self._send(slot, answers.refusal(reading.request_ids, reason.status, body))
+            self._send(slot, answers.refusal(len(reading.request_ids), reason.status, body))
         elif reading.state != slot_page.IDLE:
             # Half of a request may have been read, or half of an answer sent: nobody else can go on from there.
             self._close(slot)
@@ -578,7 +561,7 @@ class Zygote:
         reason = slot.killed_because or _LOAD_REASONS.get(slot.last_word)
         if slot.killed_because or reason is None:
             reason = reason or _reason_of(code, "while it loaded the model")
-            logger.error("worker %d of model %s ended: %s", pid, slot.model.name, reason.message)
+            logger.error("worker %d of model %s ended: %s", pid, slot.model_name, reason.message)
         self._could_not_load(slot, reason)
 
     def _could_not_load(self, slot: Slot, reason: worker.Refusal) -> None:
@@ -589,10 +572,10 @@ class Zygote:
             self._fork(
                 slot, worker.Refusal(reason.status, "The model could not be loaded again; its log has the cause.")
             )
-        elif reason.status == 507:
-            self._answer_507(slot)
         else:
-            self._close(slot)
+            # The front end closes the connection, and forgets the model.
+            status = 507 if reason.status == 507 else 500
+            self._answer_load(slot, wire.encode_failure(status, reason.message))
 
     def _try_again_or_give_up(self, slot: Slot, reason: worker.Refusal) -> None:
         tries = slot.failed_tries
@@ -604,34 +587,6 @@ class Zygote:
 
     def _fork_later(self, slot: Slot, seconds: float) -> None:
         self._loop.later(seconds, lambda: None if slot.closed or self._stopping else self._fork(slot))
-
-    def _answer_507(self, slot: Slot) -> None:
-        """Tell MMS that memory ran out, so that it forgets the model.
-
-        MMS unregisters a model whose LOAD was answered with an error on the very thread that it interrupts for
-        it, and then keeps the model if it still has to wait for the model's process (WorkLoadManager.java,
-        shutdownServerThread). With that process gone and reaped before the answer there is nothing to wait for.
-        """
-        slot.awaits_507 = True
-        if slot.model in self._models:
-            # Another of the model's workers may have failed just before, and Java have reaped the stub already.
-            with suppress(ProcessLookupError):
-                os.kill(slot.model.stub_pid, signal.SIGKILL)
-        self._answer_507_once_reaped(slot, time.monotonic() + _GRACE_SECONDS)
-
-    def _answer_507_once_reaped(self, slot: Slot, deadline: float) -> None:
-        if slot.closed:
-            return
-        if _exists(slot.model.stub_pid) and time.monotonic() < deadline:
-            self._loop.later(0.005, lambda: self._answer_507_once_reaped(slot, deadline))
-        else:
-            self._loop.later(_JAVA_NOTICES_SECONDS, lambda: self._send_507(slot))
-
-    def _send_507(self, slot: Slot) -> None:
-        if not slot.closed:
-            self._answer_load(slot, wire.encode_failure(507, "The model does not fit into the memory that is left."))
-        # MMS closes the model's connections itself now. One that ended here first would be a failure of its own: 500.
-        self._loop.later(_GRACE_SECONDS, functools.partial(self._close_all, slot.model))
 
     # -- stop --
 
@@ -683,14 +638,6 @@ def _pipe(stack: ExitStack) -> tuple[int, int]:
     for end in ends:
         stack.callback(os.close, end)
     return ends
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _remove(directory: Path) -> None:

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+package sagemakerinferencelite;
+
+import com.amazonaws.ml.mms.archive.Manifest;
+import com.amazonaws.ml.mms.util.ConfigManager;
+import com.amazonaws.ml.mms.wlm.Model;
+import com.amazonaws.ml.mms.wlm.WorkerState;
+import com.amazonaws.ml.mms.wlm.WorkerThread;
+import io.netty.bootstrap.Bootstrap;
+import io.netty.buffer.ByteBuf;
+import io.netty.channel.Channel;
+import io.netty.channel.ChannelFuture;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelInboundHandlerAdapter;
+import io.netty.channel.ChannelOption;
+import io.netty.channel.EventLoop;
+import io.netty.channel.epoll.EpollDomainSocketChannel;
+import io.netty.handler.codec.CorruptedFrameException;
+import io.netty.handler.codec.http.HttpResponseStatus;
+import java.net.SocketAddress;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * A connection to a process that has one model loaded, or is about to.
+ *
+ * <p>It is made for good: where it ends, or the load fails, it is made again after a while, until
+ * {@link #shutdown}. For MMS it is one of its own workers, whose thread never runs: what takes a
+ * thread there, and two hand-overs a request, is done here by the event loop of the connection.
+ */
+final class Worker extends WorkerThread {
+
+    private static final Logger LOG = LoggerFactory.getLogger(Worker.class);
+
+    /** MMS's (WorkerThread.java), up to a minute. */
+    private static final int[] BACK_OFF_SECONDS = {0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 60};
+
+    /** Enough for what the kernel lets a socket of another user's hold; it takes less where it must. */
+    private static final int SEND_BUFFER_BYTES = 1 << 20;
+
+    private final Model model;
+    private final ModelWorkers owner;
+    private final EventLoop loop;
+    private final SocketAddress address;
+    private final int gpu;
+    private final int number;
+    private final long maxBodies;
+    private final long createdMs = System.currentTimeMillis();
+
+    private volatile WorkerState state = WorkerState.WORKER_STARTED;
+    private volatile Channel channel;
+    private volatile int pid = -1;
+    /** When what it is busy with was sent to it, on System.nanoTime()'s clock; 0: with nothing. */
+    private volatile long busySinceNs;
+
+    private int failures;
+
+    /** What it is to answer; null: nothing. Written while {@link #owner} is held. */
+    volatile List<Invocation> batch;
+
+    Worker(
+            Model model,
+            ModelWorkers owner,
+            EventLoop loop,
+            SocketAddress address,
+            int gpu,
+            int number) {
+        super(ConfigManager.getInstance(), loop, number, gpu, model, null, null, number, false);
+        this.model = model;
+        this.owner = owner;
+        this.loop = loop;
+        this.address = address;
+        this.gpu = gpu;
+        this.number = number;
+        maxBodies = (long) ConfigManager.getInstance().getMaxResponseSize() * model.getBatchSize();
+    }
+
+    // -- What MMS asks (ManagementRequestHandler.java, ModelWorker.java) --
+
+    @Override
+    public WorkerState getState() {
+        return state;
+    }
+
+    @Override
+    public String getWorkerId() {
+        return String.valueOf(number);
+    }
+
+    @Override
+    public boolean isRunning() {
+        return state == WorkerState.WORKER_MODEL_LOADED;
+    }
+
+    @Override
+    public int getGpuId() {
+        return gpu;
+    }
+
+    @Override
+    public long getStartTime() {
+        return createdMs;
+    }
+
+    @Override
+    public int getPid() {
+        return pid;
+    }
+
+    @Override
+    public void run() {
+        throw new UnsupportedOperationException("a worker has no thread");
+    }
+
+    // -- Connection --
+
+    EventLoop loop() {
+        return loop;
+    }
+
+    void connect() {
+        Bootstrap bootstrap =
+                new Bootstrap()
+                        .group(loop)
+                        .channel(EpollDomainSocketChannel.class)
+                        .option(ChannelOption.SO_SNDBUF, SEND_BUFFER_BYTES)
+                        .handler(new Answers());
+        bootstrap
+                .connect(address)
+                .addListener(
+                        (ChannelFuture made) -> {
+                            if (!made.isSuccess()) {
+                                lost("it cannot be connected to: " + made.cause());
+                            }
+                        });
+    }
+
+    /** Ends it for good. */
+    @Override
+    public void shutdown() {
+        state = WorkerState.WORKER_SCALED_DOWN;
+        Channel current = channel;
+        if (current != null) {
+            current.close();
+        }
+    }
+
+    boolean isShutDown() {
+        return state == WorkerState.WORKER_SCALED_DOWN;
+    }
+
+    private void lost(String why) {
+        busySinceNs = 0;
+        channel = null;
+        boolean wasLoaded = isRunning();
+        if (!isShutDown()) {
+            state = WorkerState.WORKER_ERROR;
+            LOG.info("worker {} of model {} is lost: {}", number, model.getModelName(), why);
+        }
+        owner.lost(this, wasLoaded);
+        if (isShutDown()) {
+            return;
+        }
+        int seconds = BACK_OFF_SECONDS[Math.min(failures++, BACK_OFF_SECONDS.length - 1)];
+        loop.schedule(
+                () -> {
+                    if (!isShutDown()) {
+                        state = WorkerState.WORKER_STARTED;
+                        connect();
+                    }
+                },
+                seconds,
+                TimeUnit.SECONDS);
+    }
+
+    /** Sends it what is in {@link #batch}. */
+    void send(List<Invocation> requests) {
+        if (loop.inEventLoop()) {
+            sendNow(requests);
+        } else {
+            loop.execute(() -> sendNow(requests));
+        }
+    }
+
+    private void sendNow(List<Invocation> requests) {
+        // Where the connection was lost in between they have been answered, on this thread.
+        if (batch == requests) {
+            busySinceNs = System.nanoTime();
+            Invocation.send(requests, channel);
+        }
+    }
+
+    /** Ends the connection where what the worker is busy with takes longer than its model may. */
+    void checkLimit(long nowNs) {
+        long since = busySinceNs;
+        Channel current = channel;
+        if (since != 0
+                && current != null
+                && nowNs - since > TimeUnit.SECONDS.toNanos(model.getResponseTimeoutSeconds())) {
+            LOG.error(
+                    "worker {} of model {} did not respond within {} seconds",
+                    number,
+                    model.getModelName(),
+                    model.getResponseTimeoutSeconds());
+            current.close();
+        }
+    }
+
+    /** Reads what the worker says. A frame that comes in one piece is read where it lies. */
+    private final class Answers extends ChannelInboundHandlerAdapter {
+
+        /** The beginning of a frame; null between frames. */
+        private ByteBuf partial;
+
+        @Override
+        public void channelActive(ChannelHandlerContext ctx) {
+            channel = ctx.channel();
+            if (isShutDown()) {
+                ctx.close();
+                return;
+            }
+            ByteBuf load = ctx.alloc().directBuffer();
+            Manifest manifest = model.getModelArchive().getManifest();
+            Frames.writeLoad(
+                    load,
+                    model.getModelName(),
+                    model.getModelDir().getAbsolutePath(),
+                    Math.max(1, model.getBatchSize()),
+                    manifest.getModel().getHandler(),
+                    gpu);
+            busySinceNs = System.nanoTime();
+            ctx.writeAndFlush(load, ctx.voidPromise());
+        }
+
+        @Override
+        public void channelRead(ChannelHandlerContext ctx, Object msg) {
+            ByteBuf piece = (ByteBuf) msg;
+            try {
+                if (partial != null) {
+                    gather(ctx, piece);
+                } else if (isWhole(piece)) {
+                    take(piece);
+                } else {
+                    partial = ctx.alloc().directBuffer(Frames.LENGTH_BYTES);
+                    gather(ctx, piece);
+                }
+                if (piece.isReadable()) {
+                    throw new CorruptedFrameException("more follows than an answer");
+                }
+            } finally {
+                piece.release();
+            }
+        }
+
+        private boolean isWhole(ByteBuf piece) {
+            return piece.readableBytes() >= Frames.LENGTH_BYTES
+                    && piece.getLong(piece.readerIndex())
+                            == piece.readableBytes() - Frames.LENGTH_BYTES;
+        }
+
+        private void gather(ChannelHandlerContext ctx, ByteBuf piece) {
+            int missing = Frames.LENGTH_BYTES - partial.writerIndex();
+            if (missing > 0) {
+                partial.writeBytes(piece, Math.min(missing, piece.readableBytes()));
+                if (partial.writerIndex() < Frames.LENGTH_BYTES) {
+                    return;
+                }
+            }
+            if (partial.capacity() <= Frames.LENGTH_BYTES) {
+                long length = Frames.readFrameLength(partial.duplicate(), maxBodies);
+                partial.ensureWritable((int) length);
+            }
+            long length = partial.getLong(0);
+            long wanted = length + Frames.LENGTH_BYTES - partial.writerIndex();
+            partial.writeBytes(piece, (int) Math.min(wanted, piece.readableBytes()));
+            if (partial.writerIndex() == length + Frames.LENGTH_BYTES) {
+                ByteBuf whole = partial;
+                partial = null;
+                try {
+                    take(whole);
+                } finally {
+                    whole.release();
+                }
+            }
+        }
+
+        private void take(ByteBuf frame) {
+            busySinceNs = 0;
+            Frames.readFrameLength(frame, maxBodies);
+            byte kind = frame.readByte();
+            if (kind == Frames.ANSWERS && isRunning()) {
+                owner.answered(Worker.this, frame);
+            } else if (kind == Frames.LOADED && !isRunning()) {
+                pid = frame.readInt();
+                failures = 0;
+                if (!isShutDown()) {
+                    state = WorkerState.WORKER_MODEL_LOADED;
+                    owner.loaded(Worker.this);
+                }
+            } else if (kind == Frames.FAILED && !isRunning()) {
+                int status = frame.readInt();
+                LOG.info("{} for model {}", Frames.readText(frame), model.getModelName());
+                owner.loadFailed(HttpResponseStatus.valueOf(status));
+                channel.close();
+            } else {
+                throw new CorruptedFrameException("an answer of an unexpected kind, " + kind);
+            }
+        }
+
+        @Override
+        public void channelInactive(ChannelHandlerContext ctx) {
+            if (partial != null) {
+                partial.release();
+                partial = null;
+            }
+            lost("its connection has ended");
+        }
+
+        @Override
+        public void exceptionCaught(ChannelHandlerContext ctx, Throwable cause) {
+            LOG.info("worker {} of model {}: {}", number, model.getModelName(), cause.toString());
+            ctx.close();
+        }
+    }
+}
