@@ -71,14 +71,6 @@ def test_data_is_shipped(names: set[str], name: str) -> None:
     assert f"{PACKAGE}/{name}" in names
 
 
-def test_home_is_shipped_as_data(names: set[str]) -> None:
-    """The programs that Java runs are shipped, and none makes a package of their directory."""
-    home = {name for name in names if name.startswith(f"{PACKAGE}/mms/home/")}
-    assert f"{PACKAGE}/mms/home/mms/model_service_worker.py" in home
-    assert f"{PACKAGE}/mms/home/mms/metrics/metric_collector.py" in home
-    assert not any(name.endswith(("__init__.py", ".pyc")) for name in home)
-
-
 def test_licence_is_shipped(names: set[str], metadata: email.message.Message) -> None:
     """The licence travels in the wheel and is named in its metadata."""
     assert any(".dist-info/" in name and name.endswith("/LICENSE") for name in names)

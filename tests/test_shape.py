@@ -63,7 +63,6 @@ NAMES_OF_THE_FRONT_END = ("com.amazonaws", "MMS_", "MODEL_SERVER_HOME")
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 
 FILES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
-MODULES = [path for path in FILES if path.parts[:2] != ("mms", "home")]
 
 
 def room_of(file: Path) -> str:
@@ -120,13 +119,13 @@ def strings_of(tree: ast.Module) -> Iterator[str]:
             yield node.value
 
 
-@pytest.mark.parametrize("file", MODULES, ids=str)
+@pytest.mark.parametrize("file", FILES, ids=str)
 def test_every_module_is_in_a_known_room(file: Path) -> None:
     """A new room says here what it may import."""
     assert room_of(file) in MAY_IMPORT
 
 
-@pytest.mark.parametrize("file", MODULES, ids=str)
+@pytest.mark.parametrize("file", FILES, ids=str)
 def test_imports_run_one_way(file: Path) -> None:
     """A room imports only from the rooms that it may know."""
     assert rooms_imported(file) <= MAY_IMPORT[room_of(file)]
@@ -139,13 +138,7 @@ def test_the_table_has_no_way_back() -> None:
             assert room not in MAY_IMPORT[other], f"{room} and {other} may import each other"
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file not in MODULES], ids=str)
-def test_programs_of_java_import_nothing_of_ours(file: Path) -> None:
-    """What Java starts for each model must stay small, so it imports no module of the package."""
-    assert not [name for name in imports_of(file) if name.split(".")[0] == PACKAGE]
-
-
-@pytest.mark.parametrize("file", MODULES, ids=str)
+@pytest.mark.parametrize("file", FILES, ids=str)
 def test_only_the_command_prints_and_exits(file: Path) -> None:
     """Library code returns or raises: only the command prints, and only a program's last line exits."""
     if room_of(file) in ("cli", "__main__"):
@@ -156,7 +149,7 @@ def test_only_the_command_prints_and_exits(file: Path) -> None:
     assert not calls & {"print", "exit", "quit", "sys.exit", "SystemExit"}
 
 
-@pytest.mark.parametrize("file", MODULES, ids=str)
+@pytest.mark.parametrize("file", FILES, ids=str)
 def test_only_entry_points_read_the_environment(file: Path) -> None:
     """The environment is an argument: only model_server, the command and programs of ours read os.environ.
 
@@ -170,7 +163,7 @@ def test_only_entry_points_read_the_environment(file: Path) -> None:
     assert not names & {f"os.{name}" for name in ("environ", "environb", "getenv", "getenvb", "putenv", "unsetenv")}
 
 
-@pytest.mark.parametrize("file", MODULES, ids=str)
+@pytest.mark.parametrize("file", FILES, ids=str)
 def test_only_mms_knows_its_names(file: Path) -> None:
     """Names of the front end's stand in mms/ and where its wire and its interface meet a handler; nowhere else."""
     if room_of(file) in ("mms", "worker", "context"):

@@ -50,6 +50,10 @@ final class Invocations extends ChannelDuplexHandler {
         }
     }
 
+    /** Goes no further: what is behind runs on other threads, and would wake one up for each read. */
+    @Override
+    public void channelReadComplete(ChannelHandlerContext ctx) {}
+
     @Override
     public void write(ChannelHandlerContext ctx, Object msg, ChannelPromise promise) {
         boolean isAnswer =

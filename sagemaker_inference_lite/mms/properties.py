@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Union
 
+from sagemaker_inference_lite import machine
 from sagemaker_inference_lite.errors import PreflightError
 from sagemaker_inference_lite.settings import Settings
 
@@ -54,12 +55,23 @@ def server_properties(settings: Settings, handler: str, workers: int, directory:
         "unregister_model_timeout": "60",
         "decode_input_request": "false",
         "preload_model": "false",
+        "number_of_netty_threads": str(event_loops(machine.cpu_count())),
         # Each run starts a Python process; once in 24 days is as seldom as the property's range permits.
         "metric_time_interval": "2147483",
     }
     if not settings.multi_model:
         properties["load_models"] = f"{SINGLE_MODEL_NAME}={settings.model_dir}"
     return properties
+
+
+def event_loops(cpus: int) -> int:
+    """How many event loops the front end has: the workers need the other half of the CPUs.
+
+    One carries 21,000 small requests a second on its half of two CPUs. With two of them there the throughput is the
+    same, and the slowest of a hundred requests on one connection takes 1.2 to 2.1 ms in place of 0.5 to 0.9, because a
+    request may then have to wake a second thread up.
+    """
+    return max(1, cpus // 2)
 
 
 def backstop_seconds(settings: Settings) -> int:

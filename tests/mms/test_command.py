@@ -49,7 +49,7 @@ def test_the_frame_of_the_command_line() -> None:
     arguments = argv()
     assert arguments[0] == "/jre/bin/java"
     rest = arguments[arguments.index("-cp") + 2 :]
-    assert rest == [command.MAIN_CLASS, "--python", sys.executable, "-f", str(FILE)]
+    assert rest == [command.MAIN_CLASS, "-f", str(FILE)]
 
 
 def test_it_depends_on_its_arguments_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -106,9 +106,8 @@ def test_no_downloads() -> None:
 
 
 def test_files_go_into_the_private_directory() -> None:
-    """Java's temporary files and sockets lie beside the configuration; what it loads is ours."""
+    """Java's temporary files and sockets lie beside the configuration."""
     assert "-Djava.io.tmpdir=/tmp/private" in options()
-    assert f"-Dmodel_server_home={command.HOME}" in options()
 
 
 def test_the_plugin_is_told_what_it_needs() -> None:
@@ -157,10 +156,6 @@ def test_level_of_the_log(level: int, expected: str) -> None:
 
 def test_what_java_is_pointed_at_is_there() -> None:
     """The files that the command line names are part of the package."""
-    assert (command.HOME / "mms" / "model_service_worker.py").is_file()
-    assert (command.HOME / "mms" / "metrics" / "metric_collector.py").is_file()
-    # With an __init__.py it would stand in for the installed package mms in every handler.
-    assert not list(command.HOME.rglob("__init__.py"))
     assert command.PLUGIN_JAR.is_file()
     assert command.LOG_CONFIGURATION.is_file()
 

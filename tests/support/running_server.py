@@ -125,13 +125,16 @@ class Server:
         models = requests.get(self.url + "/models", timeout=20).json()["models"]
         return [model["modelName"] for model in models]
 
+    def described(self, name: str) -> dict[str, Any]:
+        """GET /models/NAME."""
+        answer: dict[str, Any] = requests.get(f"{self.url}/models/{name}", timeout=20).json()
+        return answer
+
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """What it has started, by role: zygote, heir, worker, java, stub."""
-        roles: dict[str, list[psutil.Process]] = {"zygote": [], "heir": [], "worker": [], "java": [], "stub": []}
+        """What it has started, by role: zygote, heir, worker, java."""
+        roles: dict[str, list[psutil.Process]] = {"zygote": [], "heir": [], "worker": [], "java": []}
         for child in psutil.Process(self.process.pid).children():
             roles["java" if child.name() == "java" else "zygote"].append(child)
-        for java in roles["java"]:
-            roles["stub"] += java.children()
         for zygote in roles["zygote"]:
             for child in zygote.children():
                 # A worker leads a process group of its own.
