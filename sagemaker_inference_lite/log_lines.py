@@ -11,6 +11,7 @@ and an author who sets up a log must still learn in it why requests fail.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from typing import Any, Protocol
 
@@ -32,6 +33,7 @@ class Call(Protocol):
 
 _model = ""
 _call: Call | None = None
+_known = 0
 
 
 def belong_to_model(name: str) -> None:
@@ -82,9 +84,14 @@ class _Enabled(logging.Logger):
 
 
 def _keep_ours_enabled() -> None:
-    for name, logger in list(logging.root.manager.loggerDict.items()):
+    global _known
+    loggers = logging.root.manager.loggerDict
+    # The new ones are the last, and to look at the others would cost every worker a copy of their pages.
+    for name in list(itertools.islice(reversed(loggers), len(loggers) - _known)):
+        logger = loggers[name]
         if name.partition(".")[0] == _OURS and type(logger) is logging.Logger:
             logger.__class__ = _Enabled
+    _known = len(loggers)
 
 
 class Formatter(logging.Formatter):

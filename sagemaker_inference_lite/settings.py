@@ -253,6 +253,11 @@ class Settings:
         True,
         "With several models: import once, for all workers to share, what a first model had to import of the image.",
     )
+    model_server_share_model: bool = _setting(
+        _BOOLEAN,
+        False,
+        "With one model: load it once and fork the workers from there, so that they share its memory.",
+    )
     model_server_job_queue_size: int = _setting(
         _whole(1), 100, "Requests that may wait for a model's workers before further ones are answered 503."
     )

@@ -173,6 +173,27 @@ def test_nothing_is_left_of_the_last_batch() -> None:
         context.get_request_header(1, "Accept")
 
 
+def test_headers_may_be_made_when_they_are_asked_for() -> None:
+    """A function that gives headers is called once, by whoever asks first, and not where nobody does."""
+    made: list[str] = []
+
+    def headers_of(name: str) -> Headers:
+        made.append(name)
+        return Headers({CUSTOM_ATTRIBUTES: name})
+
+    context = Context("model", "/m")
+    context.begin([("id-0", lambda: headers_of("first"), b""), ("id-1", lambda: headers_of("second"), b"")])
+    context.set_response_header(0, "X-A", "1")
+    assert (context.request_id, context.raw_body, context.get_response_status(1)) == ("id-0", b"", (200, None))
+    assert made == []
+    assert context.custom_attributes == context.get_request_header(0, CUSTOM_ATTRIBUTES.lower()) == "first"
+    assert context.for_requests([0]).get_all_request_header(0) is context.get_all_request_header(0)
+    assert made == ["first"]
+    assert context.for_requests([1]).custom_attributes == "second"
+    assert context.get_request_header(1, CUSTOM_ATTRIBUTES) == "second"
+    assert made == ["first", "second"]
+
+
 def test_an_empty_batch() -> None:
     """A batch of nothing has no first request."""
     context = context_of()

@@ -133,7 +133,8 @@ def parse_message(frame: memoryview, tail: bytes = b"") -> Message:
         if kind == LOAD:
             return _parse_load(frame)
     except struct.error:
-        raise WireError("the message ends inside a field") from None
+        # Where a tail follows, it may go on with the field.
+        raise (MisplacedBodyError if tail else WireError)("the message ends inside a field") from None
     except UnicodeDecodeError as error:
         raise WireError(f"a field of text that is not UTF-8: {error}") from error
     raise WireError(f"expected LOAD or REQUESTS, and got the byte {kind:#04x}")
@@ -153,8 +154,9 @@ def _parse_load(frame: memoryview) -> Load:
 def _parse_requests(frame: memoryview, tail: bytes) -> list[Request]:
     at = LENGTH_BYTES + 1
     count = _read_int(frame, at)[0]
-    if not 0 < count <= len(frame) // _LEAST_REQUEST_BYTES:
-        raise WireError(f"a message of {count} requests in {len(frame)} bytes")
+    size = len(frame) + len(tail)
+    if not 0 < count <= size // _LEAST_REQUEST_BYTES:
+        raise WireError(f"a message of {count} requests in {size} bytes")
     requests = []
     _, at = _field(frame, at + 4)
     for _ in range(count):

@@ -35,7 +35,11 @@ class AnswerOptions(NamedTuple):
 def answer(
     handle: Handle, context: Context, requests: Sequence[wire.Request], options: AnswerOptions
 ) -> list[wire.Buffer]:
-    """The frame that answers requests, in pieces. Never raises: a failure of the handler's is an answer too."""
+    """The frame that answers requests, in pieces. A failure of the handler's is an answer too.
+
+    Raises:
+        WireError: a request's headers cannot be read, which shows when they are asked for.
+    """
     context.begin((request.request_id, partial(_headers, request), _raw_body(request)) for request in requests)
     log_lines.belong_to(context)
     try:

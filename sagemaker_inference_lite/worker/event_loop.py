@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
 import select
 import selectors
 import signal
@@ -29,6 +30,10 @@ class EventLoop:
         self._hangups = select.epoll()
         self._on_hangup: dict[int, Callback] = {}
         self._selector.register(self._hangups, selectors.EVENT_READ, self._notice_hangups)
+        # The descriptors that a child must not keep, one byte each: to look at an object in a child is to copy its page.
+        self._own = bytearray()
+        self._note_own(self._selector.fileno())
+        self._note_own(self._hangups.fileno())
 
     def wake_for_children(self) -> None:
         """Have turn() return when a child ends."""
@@ -40,11 +45,12 @@ class EventLoop:
         self.watch(receiver, lambda: _empty(receiver))
 
     def watch(self, sock: socket.socket, callback: Callback) -> None:
-        """Call back on each turn in which the socket can be read."""
+        """Call back on each turn in which the socket can be read. From now on it is closed in children."""
         self._selector.register(sock, selectors.EVENT_READ, callback)
+        self._note_own(sock.fileno())
 
     def unwatch(self, sock: socket.socket) -> None:
-        """Undo watch() and watch_for_hangup(), where they are in force."""
+        """Undo watch() and watch_for_hangup(), where they are in force. Children close the socket all the same."""
         with suppress(KeyError, ValueError):
             self._selector.unregister(sock)
         if self._on_hangup.pop(sock.fileno(), None):
@@ -66,7 +72,14 @@ class EventLoop:
     def drop(self, sock: socket.socket) -> None:
         """Undo watch() and close the socket."""
         self.unwatch(sock)
+        if sock.fileno() >= 0:
+            self._own[sock.fileno()] = 0
         sock.close()
+
+    def _note_own(self, descriptor: int) -> None:
+        if descriptor >= len(self._own):
+            self._own.extend(bytes(descriptor + 64 - len(self._own)))
+        self._own[descriptor] = 1
 
     def later(self, seconds: float, callback: Callback) -> None:
         """Call back once, so many seconds from now."""
@@ -83,11 +96,17 @@ class EventLoop:
         while self._timers and self._timers[0][0] <= time.monotonic():
             heapq.heappop(self._timers)[2]()
 
-    def close_in_child(self) -> None:
-        """After a fork: close all that the parent watches; it would not end where its owner ends it."""
-        for key in list(self._selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]  # only sockets and an epoll are watched
-        self._selector.close()
+    def close_in_child(self, kept: int = -1) -> None:
+        """After a fork: close all that the parent has ever watched, but one; it would not end where its owner ends it.
+
+        The objects stay as they are, and must not be used.
+        """
+        own = self._own
+        descriptor = own.find(1)
+        while descriptor >= 0:
+            if descriptor != kept:
+                os.close(descriptor)
+            descriptor = own.find(1, descriptor + 1)
 
 
 def _empty(sock: socket.socket) -> None:

@@ -31,9 +31,6 @@ _PR_SET_CHILD_SUBREAPER = 36
 # The names of a few thousand modules.
 LONGEST_MESSAGE = 150_000
 
-# What the zygote says to a worker that an heir has forked.
-GO = b"G"
-
 _REPLY_SECONDS = 10.0
 _FILES_OF_A_BIRTH = 4
 
@@ -80,13 +77,8 @@ class Heir:
         """
         return int(self._ask({"do": "found", "modules": list(modules)}, [candidate.fileno()])["pid"])
 
-    def close(self) -> None:
-        """Let it end."""
-        self.control.close()
-
     def kill(self) -> None:
         """End it, whatever it does."""
-        self.close()
         if not self.has_ended:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -112,7 +104,7 @@ def become_candidate(control: socket.socket, modules: Sequence[str], zygote: int
     try:
         while _import(control, modules, zygote):
             # The next candidate unwinds to here: it must not stand on the frames of all its forebears.
-            control, modules = _serve(control, zygote, live)
+            control, modules = serve_orders(control, zygote, live)
     except BaseException:
         logger.exception("an heir of the zygote failed")
     finally:
@@ -134,8 +126,12 @@ def _import(control: socket.socket, modules: Sequence[str], zygote: int) -> bool
     return not outcome.threads_of
 
 
-def _serve(control: socket.socket, zygote: int, live: Live) -> tuple[socket.socket, list[str]]:
-    """Take orders. Returns in a child only, that is to be the next candidate: its control, and what it imports."""
+def serve_orders(control: socket.socket, zygote: int, live: Live) -> tuple[socket.socket, list[str]]:
+    """Fork workers by order, until the zygote closes the control.
+
+    Returns:
+        In a child only, that is to be the next candidate: its control, and what it imports.
+    """
     while True:
         message, files, _, _ = socket.recv_fds(control, LONGEST_MESSAGE, _FILES_OF_A_BIRTH)
         if not message:

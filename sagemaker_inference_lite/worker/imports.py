@@ -75,7 +75,7 @@ def import_all(names: Sequence[str], on_package: Callable[[str], None] = lambda 
     """
     imported: list[str] = []
     failed: dict[str, str] = {}
-    threads = _count_threads()
+    threads = count_threads()
     for package, members in groupby(names, key=lambda name: name.partition(".")[0]):
         on_package(package)
         for name, error in _import_each(members):
@@ -83,9 +83,9 @@ def import_all(names: Sequence[str], on_package: Callable[[str], None] = lambda 
                 imported.append(name)
             else:
                 failed[name] = error
-        if _count_threads() > threads and package not in SURVIVE_A_FORK:
+        if count_threads() > threads and package not in SURVIVE_A_FORK:
             return Outcome(imported, failed, package)
-        threads = _count_threads()
+        threads = count_threads()
     return Outcome(imported, failed, "")
 
 
@@ -101,5 +101,6 @@ def _import_each(names: Iterator[str]) -> Iterator[tuple[str, str | None]]:
             yield name, None
 
 
-def _count_threads() -> int:
+def count_threads() -> int:
+    """How many threads this process has."""
     return len(os.listdir("/proc/self/task"))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker import worker
@@ -62,10 +61,3 @@ class Slot:
     def model_name(self) -> str:
         """The name of its model."""
         return self.model.name if self.model else "(unknown)"
-
-    def release(self) -> None:
-        """Close the connection, once no worker uses it."""
-        # A worker that was forked in between may hold a copy, and the front end must see the end all the same.
-        with suppress(OSError):
-            self.connection.sock.shutdown(socket.SHUT_RDWR)
-        self.connection.sock.close()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Callable
 
+from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker.event_loop import EventLoop
 from sagemaker_inference_lite.worker.heir import LONGEST_MESSAGE, Heir
 
@@ -55,8 +56,8 @@ class Succession:
         if self._candidate is None:
             self._found()
 
-    def is_expecting(self) -> bool:
-        """Whether an heir is about to come that is worth waiting for."""
+    def is_expecting(self, load: wire.Load) -> bool:
+        """Whether an heir is about to come that is worth waiting for, whatever is loaded."""
         return self._candidate is not None and time.monotonic() < self._expected_until
 
     def bear(self, order: dict[str, Any], files: Sequence[int]) -> int | None:
@@ -79,16 +80,10 @@ class Succession:
             logger.warning("the zygote's heir (pid %d) has ended; the zygote forks workers itself", pid)
             self._lose_heir()
 
-    def close_in_child(self) -> None:
-        """After a fork: close what orders the heir; it would not end where the zygote does."""
-        for each in (self._heir, self._candidate):
-            if each is not None:
-                each.control.close()
-
     def _lose_heir(self) -> None:
         heir, self._heir = self._heir, None
         if heir is not None:
-            heir.kill()
+            self._kill(heir)
         self._imported.clear()
         self._deaths += 1
         if self._candidate is None and self._deaths <= _MAX_DEATHS:
@@ -144,7 +139,7 @@ class Succession:
         packages = ", ".join(dict.fromkeys(map(_package, said["imported"])))
         logger.info("imported ahead in %.0f ms, for further workers to share: %s", said["milliseconds"], packages)
         if self._heir is not None:
-            self._heir.close()  # it ends by itself
+            self._loop.drop(self._heir.control)  # it ends by itself
         self._heir = heir
 
     def _give_up(self, candidate: Heir) -> None:
@@ -158,7 +153,11 @@ class Succession:
         logger.warning("the package %s is not imported ahead: %s", package or "(none)", reason)
         # Without a name there is nothing to try again with less.
         self._refused.update([package] if package else candidate.modules)
-        candidate.kill()
+        self._kill(candidate)
+
+    def _kill(self, heir: Heir) -> None:
+        self._loop.drop(heir.control)
+        heir.kill()
 
     def _is_refused(self, name: str) -> bool:
         return name in self._refused or _package(name) in self._refused

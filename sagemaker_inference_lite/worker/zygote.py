@@ -31,7 +31,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 
 from sagemaker_inference_lite import log_lines
 from sagemaker_inference_lite.error_body import error_body
@@ -39,18 +39,20 @@ from sagemaker_inference_lite.errors import HandlerError, WireError
 from sagemaker_inference_lite.exit_status import signal_name
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.process_group import kill_group
-from sagemaker_inference_lite.requirements import of_one_model, overlay
+from sagemaker_inference_lite.requirements import overlay
 from sagemaker_inference_lite.settings import Settings
 from sagemaker_inference_lite.worker import answers, slot_page, worker
-from sagemaker_inference_lite.worker.after_fork import become_worker
 from sagemaker_inference_lite.worker.answers import AnswerOptions
+from sagemaker_inference_lite.worker.birth import GO, Birth, Inheritance, live, of_order, to_order
 from sagemaker_inference_lite.worker.connection import Connection
 from sagemaker_inference_lite.worker.event_loop import EventLoop
-from sagemaker_inference_lite.worker.heir import GO, adopt_orphans, become_candidate
+from sagemaker_inference_lite.worker.heir import adopt_orphans, become_candidate
 from sagemaker_inference_lite.worker.imports import image_directories
+from sagemaker_inference_lite.worker.keeper import become_keeper
 from sagemaker_inference_lite.worker.loader import import_handler
 from sagemaker_inference_lite.worker.models import Model, Slot
-from sagemaker_inference_lite.worker.slot_page import Pages, SlotPage
+from sagemaker_inference_lite.worker.shared_model import SharedModel
+from sagemaker_inference_lite.worker.slot_page import Pages
 from sagemaker_inference_lite.worker.succession import Succession
 
 # Run as a program, this module is called __main__.
@@ -83,28 +85,6 @@ _MAX_SLOTS = 16_384
 _LONGEST_MESSAGE = 10_000
 
 
-class Birth(NamedTuple):
-    """What a worker is given.
-
-    Attributes:
-        load: What it is to load.
-        connection: Where its requests come from.
-        page: What it is doing, for the zygote to see.
-        events: Where it tells the zygote what it has done.
-        outputs: What becomes its stdout and stderr.
-        packages: Where packages of its model's own are, or are to be installed.
-        refusal: None, or why it refuses one request instead.
-    """
-
-    load: wire.Load
-    connection: Connection
-    page: SlotPage
-    events: socket.socket
-    outputs: tuple[int, int]
-    packages: Path
-    refusal: worker.Refusal | None = None
-
-
 class Zygote:
     """Models come and go, workers are forked and end. One thread, because a fork takes only that which calls it."""
 
@@ -123,14 +103,11 @@ class Zygote:
         # Those that have a connection which is not given up. MMS has no two models of one name.
         self._models: dict[str, Model] = {}
         self._model_numbers = itertools.count()
-        self._new_slots: set[Slot] = set()
         self._workers: dict[int, Slot] = {}
         self._pages = Pages(_MAX_SLOTS)
-        self._succession: Succession | None = None
+        self._nurse: Succession | SharedModel | None = None
         self._stopping = False
-        self._handler = ""
-        self._entry_point: Any = None
-        self._image_directories: tuple[str, ...] = ()
+        self._inheritance: Inheritance | None = None
         self._options = options
         self._max_message = max_request_bytes + wire.HEADROOM_BYTES
 
@@ -141,9 +118,11 @@ class Zygote:
         for module in self._settings.model_server_preload:
             _preload(module)
         # What a model's own directories bring is never imported ahead for others.
-        self._image_directories = image_directories(sys.path)
-        self._entry_point = import_handler(handler, directories)
-        self._handler = handler
+        of_image = image_directories(sys.path)
+        entry_point = import_handler(handler, directories)
+        self._inheritance = Inheritance(
+            self._settings, handler, entry_point, of_image, self._options, self._pages, self._max_message
+        )
         # Objects that the collector never visits again are pages that no worker has to copy.
         gc.collect()
         gc.freeze()
@@ -157,13 +136,21 @@ class Zygote:
         self._loop.watch(listener, lambda: self._accept_worker(listener))
         self._loop.watch(self._supervisor, self._supervisor_gone)
         self._loop.wake_for_children()
-        if self._settings.multi_model and self._settings.model_server_share_imports and adopt_orphans():
-            limit = min(self._settings.startup_timeout, _IMPORT_SECONDS)
-            self._succession = Succession(self._loop, self._fork_candidate, limit)
+        self._nurse = self._find_nurse()
         self._tell({"event": "ready"})
         while not self._stopping:
             self._turn()
         self._end_workers()
+
+    def _find_nurse(self) -> Succession | SharedModel | None:
+        """Whoever forks workers that share what others have imported, or loaded."""
+        settings = self._settings
+        wanted = settings.model_server_share_imports if settings.multi_model else settings.model_server_share_model
+        if not wanted or not adopt_orphans():
+            return None
+        if settings.multi_model:
+            return Succession(self._loop, self._fork_candidate, min(settings.startup_timeout, _IMPORT_SECONDS))
+        return SharedModel(self._loop, self._fork_keeper, settings.startup_timeout)
 
     def _turn(self) -> None:
         self._loop.turn(TICK_SECONDS if self._workers else None)
@@ -227,7 +214,6 @@ class Zygote:
             sock.close()
             return
         slot = Slot(Connection(sock, self._max_message), page)
-        self._new_slots.add(slot)
         self._loop.watch(sock, lambda: self._read_load(slot))
 
     def _read_load(self, slot: Slot) -> None:
@@ -249,7 +235,6 @@ class Zygote:
         if model is None:
             model = self._models[load.model_name] = Model(load.model_name, next(self._model_numbers))
         slot.load, slot.model = load, model
-        self._new_slots.discard(slot)
         model.slots.append(slot)
         sock = slot.connection.sock
         self._loop.unwatch(sock)
@@ -263,7 +248,6 @@ class Zygote:
         if slot.closed:
             return
         slot.closed = True
-        self._new_slots.discard(slot)
         self._leave_model(slot)
         self._loop.unwatch(slot.connection.sock)
         if slot.pid is None:
@@ -284,7 +268,11 @@ class Zygote:
                 del self._models[slot.model.name]
 
     def _release(self, slot: Slot) -> None:
-        slot.release()
+        sock = slot.connection.sock
+        # A worker that was forked in between may hold a copy, and the front end must see the end all the same.
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        self._loop.drop(sock)
         self._pages.give_back(slot.page)
         if slot.model is not None:
             self._remove_packages(slot.model)
@@ -296,8 +284,9 @@ class Zygote:
     # -- workers --
 
     def _fork(self, slot: Slot, refusal: worker.Refusal | None = None) -> None:
-        if refusal is None and self._succession is not None and self._succession.is_expecting():
-            # It is about to share what this worker would import by itself.
+        assert slot.load is not None
+        if refusal is None and self._nurse is not None and self._nurse.is_expecting(slot.load):
+            # It is about to share what this worker would import, or load, by itself.
             self._fork_later(slot, _EXPECTING_SECONDS)
             return
         try:
@@ -344,12 +333,10 @@ class Zygote:
         self._loop.watch(ours, lambda: self._hear(slot))
 
     def _bear(self, birth: Birth, ours: socket.socket) -> int | None:
-        """Have the heir fork the worker, if there is one; its pid."""
-        if self._succession is None or birth.refusal is not None:
+        """Have the nurse fork the worker, if there is one; its pid."""
+        if self._nurse is None or birth.refusal is not None:
             return None
-        order = {"load": birth.load, "page": birth.page.number, "packages": str(birth.packages)}
-        files = [birth.connection.sock.fileno(), birth.events.fileno(), *birth.outputs]
-        pid = self._succession.bear(order, files)
+        pid = self._nurse.bear(*to_order(birth))
         if pid is not None:
             ours.send(GO)
         return pid
@@ -360,7 +347,7 @@ class Zygote:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._live(birth, parent, lambda: self._close_inherited(slot, foreign))
+            live(birth, self._inherited(), parent, lambda: self._close_inherited(slot, foreign))
         return pid
 
     def _fork_candidate(self, control: socket.socket, ours: socket.socket, modules: Sequence[str]) -> int:
@@ -371,66 +358,38 @@ class Zygote:
         if pid == 0:
             ours.close()
             self._close_inherited(None)
-            become_candidate(control, modules, zygote, functools.partial(self._live_by_order, zygote))
+            inheritance = self._inherited()
+            become_candidate(
+                control,
+                modules,
+                zygote,
+                lambda order, files: live(of_order(order, files, inheritance), inheritance, zygote),
+            )
         return pid
 
-    def _live_by_order(self, zygote: int, order: dict[str, Any], files: Sequence[int]) -> None:
-        """The life of a worker that the heir has forked."""
-        connection, number, *outputs = files
-        events = socket.socket(fileno=number)
-        if events.recv(1) != GO:
-            os._exit(0)
-        load = wire.Load(*order["load"])
-        birth = Birth(
-            load,
-            Connection(socket.socket(fileno=connection), self._max_message * load.batch_size),
-            self._pages.at(order["page"]),
-            events,
-            (outputs[0], outputs[1]),
-            Path(order["packages"]),
-        )
-        self._live(birth, zygote, lambda: None)
+    def _fork_keeper(self, control: socket.socket, load: wire.Load) -> int:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        zygote = os.getpid()
+        with ExitStack() as stack:
+            out_read, out_write = _pipe(stack)
+            err_read, err_write = _pipe(stack)
+            pid = os.fork()
+            if pid == 0:
+                self._close_inherited(None, (out_read, err_read))
+                become_keeper(control, load, (out_write, err_write), self._inherited(), zygote)
+            self._tell({"event": "worker", "model": load.model_name, "pid": pid}, (out_read, err_read))
+        return pid
 
-    def _live(self, birth: Birth, parent: int, close_inherited: Callable[[], None]) -> None:
-        """A worker's whole life. It must never return into the loop of who has forked it."""
-        status = 1
-        try:
-            become_worker(parent, *birth.outputs)
-            for descriptor in birth.outputs:
-                os.close(descriptor)
-            close_inherited()
-            job = worker.Job(
-                load=birth.load,
-                connection=birth.connection,
-                page=birth.page,
-                say=birth.events.sendall,
-                default_handler=self._handler,
-                default_entry_point=self._entry_point,
-                options=self._options,
-                refusal=birth.refusal,
-                provide_packages=lambda model_dir: of_one_model.provide(model_dir, birth.packages, self._settings),
-                image_directories=self._image_directories,
-            )
-            birth.events.sendall(worker.run(job))
-            _finish()
-            status = 0
-        except BaseException:
-            logger.exception("the worker of model %s failed", birth.load.model_name)
-        finally:
-            os._exit(status)
+    def _inherited(self) -> Inheritance:
+        assert self._inheritance is not None
+        return self._inheritance
 
     def _close_inherited(self, own: Slot | None, foreign: tuple[int, ...] = ()) -> None:
         """Close the connections of others: one that is held here would not end where its owner ends it."""
         for descriptor in foreign:
             os.close(descriptor)
-        if self._succession is not None:
-            self._succession.close_in_child()
-        self._loop.close_in_child()
-        # Workers of models that are gone are in no model any more, and slots without a worker only there.
-        of_models = {slot for model in self._models.values() for slot in model.slots}
-        for slot in of_models | self._new_slots | set(self._workers.values()):
-            if slot is not own:
-                slot.connection.sock.close()
+        self._loop.close_in_child(-1 if own is None else own.connection.sock.fileno())
 
     def _hear(self, slot: Slot) -> None:
         """Take in what the worker has said."""
@@ -441,16 +400,17 @@ class Zygote:
             self._loop.unwatch(slot.events)  # its end follows as SIGCHLD
 
     def _take_in(self, slot: Slot, said: bytes) -> None:
-        if said == worker.LOADED:
+        if said.startswith(worker.LOADED):
             if not slot.closed:
-                self._loaded(slot)
+                self._loaded(slot, int(said[len(worker.LOADED) :]))
         elif said.startswith(worker.IMPORTED):
-            if self._succession is not None:
-                self._succession.consider(said[len(worker.IMPORTED) :].decode().split())
+            if self._nurse is not None:
+                self._nurse.consider(said[len(worker.IMPORTED) :].decode().split())
         else:
             slot.last_word = said
 
-    def _loaded(self, slot: Slot) -> None:
+    def _loaded(self, slot: Slot, milliseconds: int) -> None:
+        logger.info("model %s loaded in %d ms (pid %d)", slot.model_name, milliseconds, slot.pid)
         slot.loaded = True
         slot.load_deadline = float("inf")
         slot.failed_tries = 0
@@ -507,12 +467,12 @@ class Zygote:
                 return
             if pid == 0:
                 return
-            if self._succession is not None:
-                self._succession.ended(pid)
+            if self._nurse is not None:
+                self._nurse.ended(pid)
+            self._tell({"event": "worker ended", "pid": pid})
             slot = self._workers.pop(pid, None)
             if slot is not None:
                 kill_group(pid)  # what the worker started and left behind
-                self._tell({"event": "worker ended", "pid": pid})
                 self._worker_ended(slot, pid, os.waitstatus_to_exitcode(status))
 
     def _worker_ended(self, slot: Slot, pid: int, code: int) -> None:
@@ -620,16 +580,6 @@ def _reason_of(code: int, when: str) -> worker.Refusal:
     if code < 0:
         return worker.Refusal(500, f"The worker was ended by {signal_name(-code)} {when}.")
     return worker.Refusal(500, f"The worker exited with status {code} {when}.")
-
-
-def _finish() -> None:
-    """What an orderly end of the interpreter would do, but for unwinding into the zygote's frames."""
-    import atexit
-
-    atexit._run_exitfuncs()
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
 
 
 def _pipe(stack: ExitStack) -> tuple[int, int]:

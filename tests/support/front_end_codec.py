@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The front end's side of the wire, as its sources have it: what it sends, how it reads, and where its reads end."""
+"""The front end's side of the wire, as its sources have it: what it sends, and how it reads what comes back."""
 
 from __future__ import annotations
 
-import itertools
 import struct
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Union
 
 from sagemaker_inference_lite.mms import wire
 
 INT = struct.Struct(">i")
-END = INT.pack(-1)
+LONG = struct.Struct(">q")
 
-# -- ModelRequestEncoder.java -----------------------------------------------------------------------------------------
+# -- Frames.java, Invocation.java -------------------------------------------------------------------------------------
+
+_LARGE_BODY_AT = 1 << 16
+_LARGE_BODY_BYTES = 1 << 20
+_REQUESTS_HEAD_BYTES = 8 + 1 + 4 + 4
 
 
 def field(value: str | bytes) -> bytes:
@@ -22,174 +25,173 @@ def field(value: str | bytes) -> bytes:
     return INT.pack(len(data)) + data
 
 
+def frame(*pieces: bytes) -> bytes:
+    """The length of these bytes, and the bytes."""
+    payload = b"".join(pieces)
+    return LONG.pack(len(payload)) + payload
+
+
 def encode_load(load: wire.Load) -> bytes:
     """LOAD, as the front end sends it once on each connection."""
-    return b"".join(
-        (
-            b"L",
-            field(load.model_name),
-            field(load.model_path),
-            INT.pack(load.batch_size),
-            field(load.handler),
-            INT.pack(-1 if load.gpu_id is None else load.gpu_id),
-            field(load.io_name),
-        )
+    return frame(
+        b"L",
+        field(load.model_name),
+        field(load.model_path),
+        INT.pack(load.batch_size),
+        field(load.handler),
+        INT.pack(-1 if load.gpu_id is None else load.gpu_id),
     )
 
 
-def encode_predict(requests: Sequence[wire.Request]) -> bytes:
-    """PREDICT, with all requests of a batch."""
-    return b"".join((b"I", *map(_request, requests), END))
+def encode_headers(headers: Iterable[tuple[str, str]]) -> bytes:
+    """The headers of a request, without the number of their bytes: Request.raw_headers."""
+    return b"".join(field(text) for pair in headers for text in pair)
+
+
+def encode_requests(requests: Sequence[wire.Request], padding: int | None = None) -> bytes:
+    """REQUESTS, with all requests of a batch.
+
+    Args:
+        requests: Where there is one, and its last parameter is large, that is its body.
+        padding: How many bytes of padding to send instead of as many as the front end does.
+    """
+    encoded = b"".join(map(_request, requests))
+    if padding is None:
+        padding = _padding(requests, len(encoded))
+    return frame(b"R", INT.pack(len(requests)), field(bytes(padding)), encoded)
+
+
+def _padding(requests: Sequence[wire.Request], size: int) -> int:
+    """What puts a large body where the worker wants it; none in a batch, nor where so much comes before it anyhow."""
+    if len(requests) != 1 or not requests[0].parameters:
+        return 0
+    body = len(requests[0].parameters[-1].value)
+    return max(0, _LARGE_BODY_AT - _REQUESTS_HEAD_BYTES - (size - body)) if body >= _LARGE_BODY_BYTES else 0
 
 
 def _request(request: wire.Request) -> bytes:
-    headers = (field(text) for pair in request.headers.items() for text in pair)
-    parameters = (field(part) for parameter in request.parameters for part in parameter)
-    return b"".join((field(request.request_id), *headers, END, *parameters, END))
+    parameters = [field(part) for parameter in request.parameters for part in parameter]
+    return b"".join(
+        (field(request.request_id), field(request.raw_headers), INT.pack(len(request.parameters)), *parameters)
+    )
 
 
-# -- ModelResponseDecoder.java, CodecUtils.java -----------------------------------------------------------------------
+# -- Worker.java, Invocation.java -------------------------------------------------------------------------------------
+
+_HEADROOM_BYTES = 1 << 16
 
 
 class CorruptedError(Exception):
-    """The decoder throws: the front end drops the connection and answers 500."""
+    """The front end throws: it drops the connection and answers 500."""
+
+
+class Loaded(NamedTuple):
+    """The model is loaded."""
+
+    pid: int
+
+
+class Failed(NamedTuple):
+    """The model could not be loaded."""
+
+    status: int
+    message: str
 
 
 class Prediction(NamedTuple):
     """One prediction of an answer."""
 
-    request_id: str
     content_type: str
     status: int
-    reason: str
     headers: dict[str, str]
     body: bytes
 
 
-class Response(NamedTuple):
-    """An answer."""
-
-    code: int
-    message: str
-    predictions: list[Prediction]
-
-
-class _UnderrunError(Exception):
-    """More bytes must come."""
+Answer = Union[Loaded, Failed, list[Prediction]]
 
 
 class _Reader:
-    """A ByteBuf, and the ways in which the decoder reads from it."""
+    """A ByteBuf, and the ways in which Frames reads from it."""
 
-    def __init__(self, data: bytes | memoryview, limit: int) -> None:
-        self._data = memoryview(data)
-        self._limit = limit
-        self._at = 0
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.at = 0
 
     @property
     def readable(self) -> int:
-        return len(self._data) - self._at
-
-    def unchecked_int(self) -> int:
-        """ByteBuf.readInt(): throws where four bytes are not there."""
-        if self.readable < 4:
-            raise CorruptedError(f"IndexOutOfBoundsException at {self._at}")
-        self._at += 4
-        value: int = INT.unpack_from(self._data, self._at - 4)[0]
-        return value
-
-    def length(self, limit: int | None = None) -> int:
-        """CodecUtils.readLength(), where a missing byte is told by an exception instead of -3."""
-        if self.readable < 4:
-            raise _UnderrunError
-        found = self.unchecked_int()
-        if found > (self._limit if limit is None else limit):
-            raise CorruptedError(f"Message size exceed limit: {found}")
-        if found > self.readable:
-            raise _UnderrunError
-        return found
+        return len(self._data) - self.at
 
     def read(self, length: int) -> bytes:
-        """CodecUtils.read()."""
-        if length < 0:
-            raise CorruptedError(f"Invalid message size: {length}")
-        self._at += length
-        return bytes(self._data[self._at - length : self._at])
+        if not 0 <= length <= self.readable:
+            raise CorruptedError(f"{length} bytes at {self.at} of {len(self._data)}")
+        self.at += length
+        return self._data[self.at - length : self.at]
 
-    def string(self, limit: int | None = None) -> str:
-        return self.read(self.length(limit)).decode(errors="replace")
+    def number(self) -> int:
+        value: int = INT.unpack(self.read(4))[0]
+        return value
 
-    def map(self) -> dict[str, str]:
-        """CodecUtils.readMap(), which takes the -3 of a missing byte for a length, and throws."""
-        count = self.length()
-        try:
-            return {self.string(self.readable): self.string(self.readable) for _ in range(count)}
-        except _UnderrunError:
-            raise CorruptedError("Invalid message size: -3") from None
+    def field(self) -> bytes:
+        return self.read(self.number())
 
-    def prediction(self, id_length: int) -> Prediction:
-        return Prediction(
-            self.read(id_length).decode(),
-            self.string(),
-            self.unchecked_int(),
-            self.string(),
-            self.map(),
-            self.read(self.length()),
-        )
+    def text(self) -> str:
+        return self.field().decode(errors="replace")
+
+    def prediction(self) -> Prediction:
+        status = self.number()
+        content_type = self.text()
+        end = self.number() + self.at
+        headers = {}
+        while self.at < end:
+            name = self.text()
+            headers[name] = self.text()
+        return Prediction(content_type, status, headers, self.field())
 
 
-def decode_response(data: bytes | memoryview, limit: int = 1 << 30) -> Response | None:
+def decode_answer(data: bytes, max_bodies: int = 1 << 30) -> Answer | None:
     """The answer that the bytes hold, None where more must come.
 
     Args:
         data: All that has been read of the answer so far.
-        limit: max_response_size.
+        max_bodies: max_response_size, for each request of a batch.
 
     Raises:
-        CorruptedError: where the front end's decoder throws.
+        CorruptedError: where the front end throws.
     """
-    if len(data) < 9:
+    if len(data) < LONG.size:
         return None
-    reader = _Reader(data, limit)
-    try:
-        code = reader.unchecked_int()
-        message = reader.string()
-        predictions: list[Prediction] = []
-        while True:
-            length = reader.length()
-            if length == -1:
-                break
-            predictions.append(reader.prediction(length))
-    except _UnderrunError:
+    (length,) = LONG.unpack_from(data)
+    if not 1 <= length <= min(max_bodies + _HEADROOM_BYTES, 2**31 - 1 - 64):
+        raise CorruptedError(f"an answer of {length} bytes")
+    if len(data) < LONG.size + length:
         return None
+    reader = _Reader(data[LONG.size :])
+    answer = _answer(reader)
     if reader.readable:
-        raise CorruptedError(f"{reader.readable} bytes that nobody asked for")
-    return Response(code, message, predictions)
+        raise CorruptedError(f"{reader.readable} bytes follow an answer")
+    return answer
 
 
-def decoded(frame: bytes, limit: int = 1 << 30) -> Response:
+def _answer(reader: _Reader) -> Answer:
+    kind = reader.read(1)
+    if kind == b"L":
+        return Loaded(reader.number())
+    if kind == b"F":
+        return Failed(reader.number(), reader.text())
+    if kind == b"A":
+        return [reader.prediction() for _ in range(reader.number())]
+    raise CorruptedError(f"an answer of an unexpected kind, {kind!r}")
+
+
+def decoded(frame: bytes) -> Answer:
     """The answer that a whole frame holds."""
-    response = decode_response(frame, limit)
-    assert response is not None, "the frame is not whole"
-    return response
+    answer = decode_answer(frame)
+    assert answer is not None, "the frame is not whole"
+    return answer
 
 
-# -- io.netty.channel.AdaptiveRecvByteBufAllocator --------------------------------------------------------------------
-
-_SIZES = [*range(16, 512, 16), *(512 << power for power in range(8))]
-_MINIMUM = _SIZES.index(64)
-_MAXIMUM = _SIZES.index(65536)
-_INDEX_INCREMENT = 4
-
-
-def read_ends(size: int) -> list[int]:
-    """After how many bytes of a frame of that size a read may end, from whatever size the read buffer begins with."""
-    return sorted({end for first in range(_MINIMUM, _MAXIMUM + 1) for end in _read_ends_from(first, size)})
-
-
-def _read_ends_from(index: int, size: int) -> Iterator[int]:
-    steps = (_SIZES[min(index + _INDEX_INCREMENT * count, _MAXIMUM)] for count in itertools.count())
-    for end in itertools.accumulate(steps):
-        yield min(end, size)
-        if end >= size:
-            return
+def predictions_of(pieces: Sequence[wire.Buffer]) -> list[Prediction]:
+    """The predictions of an answer that is given in pieces."""
+    answer = decoded(b"".join(pieces))
+    assert isinstance(answer, list)
+    return answer

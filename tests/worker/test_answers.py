@@ -10,10 +10,10 @@ from typing import Any, Callable
 
 import mms.service
 import pytest
-from front_end_codec import Prediction, decoded
+from front_end_codec import Prediction, encode_headers, predictions_of
 
 from sagemaker_inference_lite.context import Context
-from sagemaker_inference_lite.errors import ClientError, RequestError, ServerError, UnsupportedMediaTypeError
+from sagemaker_inference_lite.errors import ClientError, RequestError, ServerError, UnsupportedMediaTypeError, WireError
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker.answers import AnswerOptions, answer, refusal
 
@@ -26,16 +26,15 @@ Handle = Callable[[Any, Context], Any]
 
 def request_of(body: bytes = b"1,2", number: int = 0, **headers: str) -> wire.Request:
     """A request with a body of CSV."""
-    return wire.Request(f"id-{number}", dict(headers), [wire.Parameter("body", "text/csv", body)])
+    return wire.Request(f"id-{number}", encode_headers(headers.items()), [wire.Parameter("body", "text/csv", body)])
 
 
 def answers_of(handle: Handle, *requests: wire.Request, options: AnswerOptions = OPTIONS) -> list[Prediction]:
     """What the front end reads in the answer to a batch, one request where none is given."""
     requests = requests or (request_of(),)
-    response = decoded(answer(handle, Context("m", "/m", batch_size=len(requests)), requests, options))
-    assert response.code == 200
-    assert [prediction.request_id for prediction in response.predictions] == [each.request_id for each in requests]
-    return response.predictions
+    predictions = predictions_of(answer(handle, Context("m", "/m", batch_size=len(requests)), requests, options))
+    assert len(predictions) == len(requests)
+    return predictions
 
 
 def answer_of(handle: Handle, options: AnswerOptions = OPTIONS) -> Prediction:
@@ -85,7 +84,7 @@ def error_of(prediction: Prediction) -> dict[str, Any]:
 def test_bodies(result: Any, body: bytes, content_type: str) -> None:
     """Bytes and text are sent as they are, everything else as JSON, as in MMS."""
     found = answer_of(returning(result))
-    assert (found.status, found.reason, found.headers) == (200, "OK", {})
+    assert (found.status, found.headers) == (200, {})
     assert (found.body, found.content_type) == (body, content_type)
 
 
@@ -98,14 +97,36 @@ def test_what_a_handler_sees() -> None:
         return [b""]
 
     parameters = [wire.Parameter("limit", "", b"5"), wire.Parameter("body", "text/csv", b"1,2")]
-    answers_of(handle, wire.Request("id", {"Accept": "*/*"}, parameters))
+    answers_of(handle, wire.Request("id", encode_headers([("Accept", "*/*")]), parameters))
     headers = {"body": {"content-type": "text/csv"}, "Accept": "*/*"}
     assert seen == [([{"limit": b"5", "body": b"1,2"}], headers, b"1,2", "id")]
 
 
+def test_the_raw_body_is_not_a_parameter_of_its_name() -> None:
+    """Of a query parameter that is called body, and the body, handlers get the body."""
+    request = wire.Request("id", b"", [wire.Parameter("body", "", b"query"), wire.Parameter("body", "text/csv", b"1")])
+    (found,) = answers_of(lambda data, context: [context.raw_body + b" " + data[0]["body"]], request)
+    assert found.body == b"1 1"
+
+
+def test_headers_are_read_when_they_are_asked_for() -> None:
+    """Of headers that cannot be read a handler that asks for none knows nothing; one that does cannot go on."""
+    request = request_of()._replace(raw_headers=b"\xff")
+    (found,) = answers_of(returning(b"fine"), request)
+    assert (found.status, found.body) == (200, b"fine")
+    with pytest.raises(WireError, match="headers that cannot be read"):
+        answers_of(lambda data, context: [context.get_request_header(0, "Accept")], request)
+
+
+def test_a_body_is_not_copied() -> None:
+    """A handler's bytes are sent from where they lie."""
+    body = b"x" * 1000
+    assert answer(returning(body), Context("m", "/m"), [request_of()], OPTIONS)[-1] is body
+
+
 def test_a_form_has_no_raw_body() -> None:
     """A request that came as a form has its fields, and no body."""
-    request = wire.Request("id", {}, [wire.Parameter("field", "text/plain", b"1")])
+    request = wire.Request("id", b"", [wire.Parameter("field", "text/plain", b"1")])
     (found,) = answers_of(lambda data, context: [[context.raw_body, data[0]["field"].decode()]], request)
     assert found.body == b'[null, "1"]'
 
@@ -118,20 +139,20 @@ def test_decoded_input() -> None:
         wire.Parameter("c", "application/x-npy", b"\x93"),
     ]
     options = OPTIONS._replace(decode_input=True)
-    (found,) = answers_of(lambda data, _: [repr(data[0])], wire.Request("id", {}, parameters), options=options)
+    (found,) = answers_of(lambda data, _: [repr(data[0])], wire.Request("id", b"", parameters), options=options)
     assert found.body.decode() == repr({"a": {"x": [1]}, "b": "é", "c": b"\x93"})
 
 
 @pytest.mark.parametrize(("content_type", "body"), [("application/json", b"{"), ("text/plain", b"\xff")])
 def test_input_that_cannot_be_decoded(content_type: str, body: bytes) -> None:
     """There, what cannot be decoded is an answer as well."""
-    request = wire.Request("id", {}, [wire.Parameter("body", content_type, body)])
+    request = wire.Request("id", b"", [wire.Parameter("body", content_type, body)])
     (found,) = answers_of(returning(b""), request, options=OPTIONS._replace(decode_input=True))
     assert found.status >= 400
 
 
 def test_status_and_headers() -> None:
-    """What a handler sets on the context is sent: status, content type and headers; the phrase is the status's own."""
+    """What a handler sets on the context is sent: status, content type and headers."""
 
     def handle(data: Any, context: Context) -> Any:
         context.set_response_status(404, "My Own Phrase")
@@ -140,21 +161,20 @@ def test_status_and_headers() -> None:
         return [{"a": 1}]
 
     found = answer_of(handle)
-    assert (found.status, found.reason, found.content_type) == (404, "Not Found", "text/csv")
+    assert (found.status, found.content_type) == (404, "text/csv")
     assert found.headers == {"X-Count": "3"}
 
 
 def test_headers_cannot_be_forged() -> None:
-    """Neither a header, its name, the content type nor a phrase can begin a line of its own."""
+    """Neither a header, its name nor the content type can begin a line of its own."""
 
     def handle(data: Any, context: Context) -> Any:
-        context.set_response_status(200, "OK\r\nX: y")
         context.set_response_content_type(0, "text/csv\r\nSet-Cookie: a=b")
         context.set_response_header(0, "X-A\nX-B: 1", "1\r\n\r\nbody")
         return [b""]
 
     found = answer_of(handle)
-    texts = [found.reason, found.content_type, *found.headers, *found.headers.values()]
+    texts = [found.content_type, *found.headers, *found.headers.values()]
     assert not [text for text in texts if "\r" in text or "\n" in text]
 
 
@@ -183,11 +203,6 @@ def test_batch() -> None:
     assert [each.headers for each in found] == [{}, {}, {"X-Last": "1"}]
 
 
-def test_an_empty_batch() -> None:
-    """A batch of nothing is answered with nothing."""
-    assert decoded(answer(lambda data, context: [], Context("m", "/m"), [], OPTIONS)).predictions == []
-
-
 def test_nothing_is_left_for_the_next_request() -> None:
     """What a handler set for one request is not part of the answer to the next."""
     context = Context("m", "/m")
@@ -199,7 +214,7 @@ def test_nothing_is_left_for_the_next_request() -> None:
         return [b""]
 
     frames = [answer(handle, context, [request_of(body)], OPTIONS) for body in (b"first", b"second")]
-    first, second = (decoded(frame).predictions[0] for frame in frames)
+    first, second = (predictions_of(frame)[0] for frame in frames)
     assert (first.status, first.headers) == (503, {"X-A": "1"})
     assert (second.status, second.headers) == (200, {})
 
@@ -415,8 +430,5 @@ def test_errors_that_are_broken_themselves(
 
 def test_refusal() -> None:
     """A refusal answers every request with the same status and body."""
-    found = decoded(refusal(["a", "b"], 503, b"{}")).predictions
-    assert [(each.request_id, each.status, each.body, each.content_type) for each in found] == [
-        ("a", 503, b"{}", "application/json"),
-        ("b", 503, b"{}", "application/json"),
-    ]
+    found = predictions_of(refusal(2, 503, b"{}"))
+    assert found == [Prediction("application/json", 503, {}, b"{}")] * 2

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker is given when it is forked, and its life from there on, whoever has forked it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.requirements import of_one_model
+from sagemaker_inference_lite.settings import Settings
+from sagemaker_inference_lite.worker import worker
+from sagemaker_inference_lite.worker.after_fork import become_worker
+from sagemaker_inference_lite.worker.answers import AnswerOptions
+from sagemaker_inference_lite.worker.connection import Connection
+from sagemaker_inference_lite.worker.slot_page import Pages, SlotPage
+
+logger = logging.getLogger(__name__)
+
+# What the zygote says to a worker that another process has forked.
+GO = b"G"
+
+
+class Birth(NamedTuple):
+    """What a worker is given.
+
+    Attributes:
+        load: What it is to load.
+        connection: Where its requests come from.
+        page: What it is doing, for the zygote to see.
+        events: Where it tells the zygote what it has done.
+        outputs: What becomes its stdout and stderr.
+        packages: Where packages of its model's own are, or are to be installed.
+        refusal: None, or why it refuses one request instead.
+    """
+
+    load: wire.Load
+    connection: Connection
+    page: SlotPage
+    events: socket.socket
+    outputs: tuple[int, int]
+    packages: Path
+    refusal: worker.Refusal | None = None
+
+
+class Inheritance(NamedTuple):
+    """What all workers of a server have in common.
+
+    Attributes:
+        handler: The handler service that has been imported, and its entry point.
+        image_directories: Where the modules lie that workers of other models may share.
+        pages: Of all workers.
+        max_message: What one request may have in a message, in bytes.
+    """
+
+    settings: Settings
+    handler: str
+    entry_point: Any
+    image_directories: tuple[str, ...]
+    options: AnswerOptions
+    pages: Pages
+    max_message: int
+
+
+def live(
+    birth: Birth,
+    inheritance: Inheritance,
+    parent: int,
+    close_inherited: Callable[[], None] = lambda: None,
+    loaded: worker.Loaded | None = None,
+) -> None:
+    """A worker's whole life. It must never return into the loop of who has forked it.
+
+    Args:
+        parent: The pid of the zygote.
+        close_inherited: Called once the worker's own output is in place.
+        loaded: The model, where whoever has forked has loaded it.
+    """
+    status = 1
+    try:
+        become_worker(parent, *birth.outputs)
+        for descriptor in birth.outputs:
+            os.close(descriptor)
+        close_inherited()
+        job = worker.Job(
+            load=birth.load,
+            connection=birth.connection,
+            page=birth.page,
+            say=birth.events.sendall,
+            default_handler=inheritance.handler,
+            default_entry_point=inheritance.entry_point,
+            options=inheritance.options,
+            refusal=birth.refusal,
+            provide_packages=lambda model_dir: of_one_model.provide(model_dir, birth.packages, inheritance.settings),
+            image_directories=inheritance.image_directories,
+            loaded=loaded,
+        )
+        birth.events.sendall(worker.run(job))
+        _finish()
+        status = 0
+    except BaseException:
+        logger.exception("the worker of model %s failed", birth.load.model_name)
+    finally:
+        os._exit(status)
+
+
+def _finish() -> None:
+    """What an orderly end of the interpreter would do, but for unwinding into the zygote's frames."""
+    import atexit
+
+    atexit._run_exitfuncs()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def to_order(birth: Birth) -> tuple[dict[str, Any], list[int]]:
+    """A birth as JSON has it, and the files that belong to it, for another process to fork the worker."""
+    order = {"load": birth.load, "page": birth.page.number, "packages": str(birth.packages)}
+    return order, [birth.connection.sock.fileno(), birth.events.fileno(), *birth.outputs]
+
+
+def of_order(order: dict[str, Any], files: Sequence[int], inheritance: Inheritance) -> Birth:
+    """The birth that to_order() was given, in the worker that has been forked for it. Waits for the zygote's GO."""
+    connection, number, *outputs = files
+    events = socket.socket(fileno=number)
+    if events.recv(1) != GO:
+        os._exit(0)
+    load = wire.Load(*order["load"])
+    return Birth(
+        load,
+        Connection(socket.socket(fileno=connection), inheritance.max_message * load.batch_size),
+        inheritance.pages.at(order["page"]),
+        events,
+        (outputs[0], outputs[1]),
+        Path(order["packages"]),
+    )

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keeper of a shared model: loads the model of single-model mode once, and forks the workers that serve it.
+
+What a model holds is then in memory once, as far as nobody writes to it. It is the handler's part to be fit for that,
+so it is asked for by a setting; where the keeper sees that a model is not, the workers load it each for itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sagemaker_inference_lite import log_lines
+from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.worker import birth, worker
+from sagemaker_inference_lite.worker.after_fork import become_worker
+from sagemaker_inference_lite.worker.birth import Inheritance
+from sagemaker_inference_lite.worker.heir import serve_orders
+from sagemaker_inference_lite.worker.imports import count_threads
+
+logger = logging.getLogger(__name__)
+
+
+def become_keeper(
+    control: socket.socket, load: wire.Load, outputs: tuple[int, int], inheritance: Inheritance, zygote: int
+) -> None:
+    """A keeper's whole life: load the model, say what came of it, and fork workers by order. Never returns.
+
+    Args:
+        control: Where it says so, and takes orders.
+        load: What it loads.
+        outputs: What becomes its stdout and stderr.
+        zygote: The pid of the zygote, which has forked it.
+    """
+    try:
+        become_worker(zygote, *outputs)
+        for descriptor in outputs:
+            os.close(descriptor)
+        log_lines.belong_to_model(load.model_name)
+        begun = time.monotonic()
+        loaded = worker.load_model(load, inheritance.handler, inheritance.entry_point)
+        said = {"milliseconds": int(1000 * (time.monotonic() - begun)), "unfit": _why_unfit()}
+        gc.collect()
+        # Objects that the collector never visits again are pages that no worker has to copy.
+        gc.freeze()
+        control.send(json.dumps(said).encode())
+        if said["unfit"]:
+            os._exit(0)
+
+        def live(order: dict[str, Any], files: Sequence[int]) -> None:
+            birth.live(birth.of_order(order, files, inheritance), inheritance, zygote, loaded=loaded)
+
+        serve_orders(control, zygote, live)
+    except BaseException as error:  # whatever a model raises at its load, SystemExit included
+        logger.error("model %s cannot be loaded to be shared: %s: %s", load.model_name, type(error).__name__, error)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _why_unfit() -> str:
+    """Why a fork of this process could not use the model that it has loaded; "" where it can."""
+    threads = count_threads() - 1
+    if threads:
+        return f"its load starts threads ({threads}), which a fork loses"
+    if any(_target(number).startswith("/dev/nvidia") for number in os.listdir("/proc/self/fd")):
+        return "its load uses CUDA, which cannot be used after a fork"
+    return ""
+
+
+def _target(descriptor: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:  # that of the listing itself
+        return ""
