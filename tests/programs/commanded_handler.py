@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A handler that does what the request body, or the file "on_load" of the model, tells it to."""
 
+import hashlib
 import importlib
 import logging
 import os
@@ -165,6 +166,10 @@ def do_zombies(argument, context):
     return str(states.count("Z"))
 
 
+def do_digest(argument, context):
+    return hashlib.sha256(context.raw_body).hexdigest()
+
+
 def do_answer_of(argument, context):
     return b"\0" * (int(argument) * MIB)
 
@@ -176,4 +181,4 @@ def handle(data, context):
             with open(path) as file:
                 obey(file.read().strip(), context)
         return None
-    return [obey(bytes(item["body"])[:200].decode(errors="replace").rstrip("\0"), context) for item in data]
+    return [obey(bytes(item["body"][:200]).decode(errors="replace").rstrip("\0"), context) for item in data]
