@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sagemaker_inference_lite import __version__
 from sagemaker_inference_lite.errors import LaunchError
+from sagemaker_inference_lite.prepare import make_class_data
 from sagemaker_inference_lite.settings import listing, markdown_table, warnings_for
 
 Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_settings(commands)
+    _add_prepare(commands)
     return parser
 
 
@@ -76,6 +78,26 @@ def _settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     table = [("VARIABLE", "VALUE", "UNIT", "SET BY"), *((row.name, row.value, row.unit, row.source) for row in rows)]
     meanings = ["", *(row.help for row in rows)] if arguments.explain else []
     print(_columns(table, meanings))
+    return 0
+
+
+def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "make what lets a server start faster; for the build of an image"
+    parser = commands.add_parser(
+        "prepare",
+        help=about,
+        description="Writes an archive of the front end's classes into the package's directory, for the Java that a "
+        "server would take. A server that finds it is there in about 0.6 of the time.",
+    )
+    parser.set_defaults(command=_prepare)
+
+
+def _prepare(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    made = make_class_data(environ)
+    print(
+        f"{made.path}: {made.size / 1e6:.0f} MB, for Java {made.java.version} ({made.java.source}), "
+        f"made in {made.seconds:.1f} s"
+    )
     return 0
 
 

@@ -16,10 +16,17 @@ CGROUP = Path("/sys/fs/cgroup")
 
 def cpu_count(cgroup: Path = CGROUP) -> int:
     """CPUs that this process may use, at least 1: the affinity mask, or the group's quota where that is less."""
+    return cpus(cgroup)[0]
+
+
+def cpus(cgroup: Path = CGROUP) -> tuple[int, str]:
+    """What cpu_count() says, and which of the two it is."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cpu_quota(cgroup)
     # A quota of 1.5 CPUs is worth two threads: rounding down would leave a third of it unused.
-    return max(1, min(usable, math.ceil(quota))) if quota else usable
+    if quota and math.ceil(quota) < usable:
+        return max(1, math.ceil(quota)), "the control group's quota"
+    return usable, "those that may be used"
 
 
 def memory_bytes(cgroup: Path = CGROUP) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
-from sagemaker_inference_lite import log_lines, machine, preflight
+from sagemaker_inference_lite import log_lines, preflight, sizing
 from sagemaker_inference_lite.errors import (
     HandlerError,
     LaunchError,
@@ -25,7 +25,7 @@ from sagemaker_inference_lite.errors import (
     ProcessEndedError,
     StartTimeoutError,
 )
-from sagemaker_inference_lite.mms import command, java, properties
+from sagemaker_inference_lite.mms import class_data, command, java, properties
 from sagemaker_inference_lite.process_group import kill_group
 from sagemaker_inference_lite.requirements import installer, overlay
 from sagemaker_inference_lite.requirements.wanted import Requirements, to_install
@@ -117,12 +117,14 @@ class _Server:
             preflight.check_model_directory(settings.model_dir)
             self._requirements = to_install(settings.model_dir, settings)
         self._handler = _absolute(handler_service)
-        workers = settings.model_server_workers or (1 if settings.multi_model else machine.cpu_count())
-        written = properties.server_properties(settings, self._handler, workers, self._directory)
+        size = sizing.sizing(settings, self._environ)
+        written = properties.server_properties(
+            settings, self._handler, size.workers.value, size.event_loops.value, self._directory
+        )
         (self._directory / "mms.properties").write_text(properties.render(written), encoding="latin-1")
         in_force = self._in_force = properties.overridden(written, self._environ)
         self._address = properties.parse_address(in_force["inference_address"])
-        self._workers = properties.number(in_force, "default_workers_per_model") or 1
+        self._size = properties.sizes_in_force(size, in_force, self._environ)
         preflight.check_address(self._address)
         preflight.raise_open_file_limit()
         for warning in warnings_for(self._environ):
@@ -198,27 +200,25 @@ class _Server:
 
     def _launch_front_end(self) -> ChildProcess:
         """Start Multi Model Server, which waits for the word before it does anything that others can see."""
-        size = command.sizes(self._settings)
+        archive = class_data.find(self._java, command.class_path(self._server_jar))
         argv = command.command(
-            self._java, self._server_jar, self._directory / "mms.properties", self._settings, self._workers, size
+            self._java, self._server_jar, self._directory / "mms.properties", self._settings, self._size, archive
         )
         logger.info(
-            "starting on port %d: Java %d (%s), heap %d MiB, CPUs: %d, workers per model: %d, handler %s",
+            "starting on port %d: handler %s, Java %d (%s), %s",
             self._settings.bind_to_port,
+            self._handler,
             self._java.version,
             self._java.source,
-            size.heap_mib,
-            size.cpus,
-            self._workers,
-            self._handler,
+            "its classes archived" if archive else "without an archive of its classes",
         )
+        logger.info("%s", self._size)
         return ChildProcess("The front end (Java)", argv, command.environment(self._environ), commands=True)
 
     def _worker_environ(self) -> dict[str, str]:
         """What handlers see. Numeric libraries read their number of threads once, when they are imported."""
-        threads = str(max(1, machine.cpu_count() // self._workers))
         environ = properties.without_blacklisted(self._environ, self._in_force)
-        return {"OMP_NUM_THREADS": threads, **environ}
+        return {"OMP_NUM_THREADS": str(self._size.threads.value), **environ}
 
     def _wait(self, ready: Callable[[], bool], limit_seconds: float, what: str) -> bool:
         """Wait for a process: has one ended? are we to stop? is it ready? is it late?"""

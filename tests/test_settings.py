@@ -37,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "max_concurrent_transforms": None,
     "model_server_preload": (),
     "model_server_share_imports": True,
+    "model_server_share_model": False,
     "model_server_job_queue_size": 100,
     "model_server_drain_seconds": 25,
     "allow_model_download": False,

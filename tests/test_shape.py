@@ -30,6 +30,7 @@ BASE = {
     "log_lines",
     "process_group",
     "requirements",
+    "sizing",
 }
 LAUNCH = {"supervision", "mms", "preflight"}
 REQUEST = {"default_handler_service", "user_module", "model_files", "codecs", "content_types", "context", "failures"}
@@ -44,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "python_file": set(),
     "error_body": {"errors", "memory"},
     "settings": {"errors"},
+    "sizing": {"settings", "machine"},
     "requirements": {"errors", "settings", "exit_status", "process_group"},
     "supervision": BASE,
     "mms": BASE | {"supervision"},
@@ -54,7 +56,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model_server": BASE | LAUNCH,
     # These stand on top, for people.
     "local": BASE | LAUNCH | REQUEST | {"worker", "model_server"},
-    "cli": BASE | LAUNCH | {"model_server", "local"},
+    "prepare": BASE | LAUNCH,
+    "cli": BASE | LAUNCH | {"model_server", "local", "prepare"},
     "__main__": {"cli"},
 }
 

@@ -153,7 +153,7 @@ final class RequestGuard extends ChannelDuplexHandler implements ChannelFutureLi
                 HttpResponseStatus.SERVICE_UNAVAILABLE,
                 "ServiceUnavailableException",
                 "The server has no room for this body beside those of the requests it has taken"
-                        + " (-Xmx in SAGEMAKER_MODEL_SERVER_VMARGS).");
+                        + " (-XX:MaxDirectMemorySize in SAGEMAKER_MODEL_SERVER_VMARGS).");
     }
 
     private boolean reserve(long bytes) {

@@ -5,6 +5,7 @@ import io.netty.channel.Channel;
 import io.netty.channel.group.ChannelGroup;
 import io.netty.channel.group.DefaultChannelGroup;
 import io.netty.util.concurrent.GlobalEventExecutor;
+import io.netty.util.internal.PlatformDependent;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
@@ -23,7 +24,8 @@ final class Traffic {
     private static final long LAST_WORDS_MS = 50;
     private static final long MAX_REFUSING_MS = 1000;
 
-    private static final long BODY_BUDGET = Runtime.getRuntime().maxMemory() / 2;
+    /** The other half is for what else is received, answers for one. */
+    private static final long BODY_BUDGET = PlatformDependent.maxDirectMemory() / 2;
 
     private final AtomicLong bodyBytes = new AtomicLong();
     private final AtomicInteger admitted = new AtomicInteger();
@@ -45,8 +47,8 @@ final class Traffic {
      * Sets room for so many bytes of request bodies aside, unless there is none. Needs a {@link
      * #free}.
      *
-     * <p>A body is held in memory until its worker has it, outside the heap, which is as large as the
-     * heap. Memory that is used up there fails whatever asks for more of it.
+     * <p>A body is held in memory outside the heap until its worker has it. Where that is used up,
+     * whoever asks for more of it fails, and not only the one who took so much.
      */
     boolean reserve(long bytes) {
         if (bodyBytes.addAndGet(bytes) <= BODY_BUDGET) {

@@ -6,14 +6,15 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from sagemaker_inference_lite import machine
 from sagemaker_inference_lite.errors import ModelServerNotFoundError
+from sagemaker_inference_lite.mms import class_data
 from sagemaker_inference_lite.mms.java import Java
 from sagemaker_inference_lite.settings import Settings
+from sagemaker_inference_lite.sizing import Sizing
 
 # What Java ends with for -XX:+ExitOnOutOfMemoryError.
 OUT_OF_MEMORY_STATUS = 3
@@ -26,6 +27,9 @@ LOG_CONFIGURATION = _HERE / "log4j2.xml"
 
 _MIB = 1 << 20
 
+# Its pauses are short on a heap of this size, and it has neither threads nor memory of its own.
+_COLLECTOR = "-XX:+UseSerialGC"
+
 _BEHIND_SECONDS = 5
 
 # MaxPayloadInMB of CreateTransformJob takes no more.
@@ -33,18 +37,6 @@ _MAX_TRANSFORM_MIB = 100
 
 # MMS reads these before, or instead of, what it is told on its command line (ConfigManager.java).
 _NOT_PASSED_ON = ("MODEL_SERVER_HOME", "MMS_CONFIG_FILE")
-
-
-class Sizes(NamedTuple):
-    """How large the front end is made.
-
-    Attributes:
-        cpus: What Java takes the number of processors to be.
-        heap_mib: The limit of its heap, and of its buffers outside the heap, each.
-    """
-
-    cpus: int
-    heap_mib: int
 
 
 def find_model_server_jar() -> Path:
@@ -64,41 +56,44 @@ def find_model_server_jar() -> Path:
     )
 
 
-def sizes(settings: Settings) -> Sizes:
-    """CPUs as the container may use them, and a heap that holds some of the largest requests.
-
-    A request passes through the front end in about four copies; sixteen times the largest leaves room for
-    four at once. It gets no more than a quarter of the container, because the memory is the models'.
-    """
-    quarter = machine.memory_bytes() // 4 // _MIB
-    wanted = max(256, 16 * settings.max_payload_bytes // _MIB)
-    return Sizes(machine.cpu_count(), max(128, min(wanted, quarter)))
+def class_path(server_jar: Path) -> tuple[Path, ...]:
+    """The jars that the front end is made of."""
+    return (PLUGIN_JAR, server_jar)
 
 
 def command(
-    java: Java, server_jar: Path, properties_file: Path, settings: Settings, workers: int, size: Sizes
+    java: Java,
+    server_jar: Path,
+    properties_file: Path,
+    settings: Settings,
+    size: Sizing,
+    archive: Path | None = None,
 ) -> list[str]:
-    """The command line of the front end."""
+    """The command line of the front end.
+
+    Args:
+        archive: Of its classes (class_data.py).
+    """
     directory = properties_file.parent
     return [
         str(java.executable),
-        f"-Xmx{size.heap_mib}m",
-        f"-XX:MaxDirectMemorySize={size.heap_mib}m",
-        f"-XX:ActiveProcessorCount={size.cpus}",
-        "-XX:+UseSerialGC",
+        f"-Xmx{size.heap_mib.value}m",
+        f"-XX:MaxDirectMemorySize={size.heap_mib.value}m",
+        f"-XX:ActiveProcessorCount={size.cpus.value}",
         # An error that leaves threads dead and the port open would be taken for a server that works.
         "-XX:+ExitOnOutOfMemoryError",
         "-XX:-UsePerfData",
-        *_quiet_flags(java.version),
+        *_without_a_second_collector(fixed_flags(java.version), settings.model_server_vmargs),
+        *class_data.use_flags(java, archive),
         f"-Djava.io.tmpdir={directory}",
         f"-Dlog4j.configurationFile={LOG_CONFIGURATION.as_uri()}",
         "-Dlog4j2.disable.jmx=true",
         "-Dio.netty.leakDetection.level=disabled",
         *_download_flags(settings.allow_model_download),
-        *_plugin_flags(settings, workers, directory),
+        *_plugin_flags(settings, size.workers.value, directory),
         *settings.model_server_vmargs,
         "-cp",
-        os.pathsep.join((str(PLUGIN_JAR), str(server_jar))),
+        os.pathsep.join(map(str, class_path(server_jar))),
         MAIN_CLASS,
         "-f",
         str(properties_file),
@@ -115,14 +110,21 @@ def ignored_variables(environ: Mapping[str, str]) -> list[str]:
     return [name for name in _NOT_PASSED_ON if name in environ]
 
 
-def _quiet_flags(version: int) -> list[str]:
+def fixed_flags(version: int) -> list[str]:
+    """The options that are always the same, on which an archive of classes depends (class_data.py)."""
+    flags = [_COLLECTOR]
     # Netty 4.1.91 loads its native transport (JEP 472) and uses sun.misc.Unsafe (JEP 498).
-    flags = []
     if version >= 17:
         flags.append("--enable-native-access=ALL-UNNAMED")
     if version >= 23:
         flags.append("--sun-misc-unsafe-memory-access=allow")
     return flags
+
+
+def _without_a_second_collector(flags: list[str], given: Sequence[str]) -> list[str]:
+    """The flags, without the collector where the user has chosen one: Java does not start with two."""
+    is_chosen = any(re.fullmatch(r"-XX:\+Use\w+GC", option) for option in given)
+    return [flag for flag in flags if not (is_chosen and flag == _COLLECTOR)]
 
 
 def _download_flags(allowed: bool) -> list[str]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Union
 
-from sagemaker_inference_lite import machine
 from sagemaker_inference_lite.errors import PreflightError
 from sagemaker_inference_lite.settings import Settings
+from sagemaker_inference_lite.sizing import Size, Sizing
 
 # What ConfigManager takes from the environment as "MMS_" + the key in upper case.
 OVERRIDABLE = frozenset(
@@ -30,12 +30,15 @@ SINGLE_MODEL_NAME = "model"
 _SECONDS_PER_HOUR = 3600
 
 
-def server_properties(settings: Settings, handler: str, workers: int, directory: Path) -> dict[str, str]:
+def server_properties(
+    settings: Settings, handler: str, workers: int, event_loops: int, directory: Path
+) -> dict[str, str]:
     """The properties for these settings.
 
     Args:
         handler: The handler service of models that name none, in MMS's notation.
         workers: Worker processes per model.
+        event_loops: Threads that serve connections.
         directory: The server's private directory.
     """
     address = f"http://0.0.0.0:{settings.bind_to_port}"
@@ -55,23 +58,13 @@ def server_properties(settings: Settings, handler: str, workers: int, directory:
         "unregister_model_timeout": "60",
         "decode_input_request": "false",
         "preload_model": "false",
-        "number_of_netty_threads": str(event_loops(machine.cpu_count())),
+        "number_of_netty_threads": str(event_loops),
         # Each run starts a Python process; once in 24 days is as seldom as the property's range permits.
         "metric_time_interval": "2147483",
     }
     if not settings.multi_model:
         properties["load_models"] = f"{SINGLE_MODEL_NAME}={settings.model_dir}"
     return properties
-
-
-def event_loops(cpus: int) -> int:
-    """How many event loops the front end has: the workers need the other half of the CPUs.
-
-    One carries 21,000 small requests a second on its half of two CPUs. With two of them there the throughput is the
-    same, and the slowest of a hundred requests on one connection takes 1.2 to 2.1 ms in place of 0.5 to 0.9, because a
-    request may then have to wake a second thread up.
-    """
-    return max(1, cpus // 2)
 
 
 def backstop_seconds(settings: Settings) -> int:
@@ -87,6 +80,25 @@ def overridden(properties: Mapping[str, str], environ: Mapping[str, str]) -> dic
     """The properties that will be in force: MMS_* variables overrule what was written."""
     overrides = {key: environ["MMS_" + key.upper()] for key in OVERRIDABLE if "MMS_" + key.upper() in environ}
     return {**properties, **overrides}
+
+
+def sizes_in_force(size: Sizing, properties: Mapping[str, str], environ: Mapping[str, str]) -> Sizing:
+    """The sizes, with what MMS_* variables make of them.
+
+    Args:
+        properties: Those that will be in force.
+
+    Raises:
+        PreflightError: a variable holds no number.
+    """
+    workers = number(properties, "default_workers_per_model")
+    loops = number(properties, "number_of_netty_threads")
+    if workers != size.workers.value:
+        # 0 is for models that get their workers later.
+        size = size.with_workers(Size(max(1, workers), "MMS_DEFAULT_WORKERS_PER_MODEL"), environ)
+    if loops != size.event_loops.value:
+        size = size._replace(event_loops=Size(loops, "MMS_NUMBER_OF_NETTY_THREADS"))
+    return size
 
 
 def number(properties: Mapping[str, str], key: str) -> int:

@@ -16,16 +16,17 @@ from sagemaker_inference_lite import machine
 from sagemaker_inference_lite.errors import ModelServerNotFoundError
 from sagemaker_inference_lite.mms import command, java
 from sagemaker_inference_lite.settings import Settings
+from sagemaker_inference_lite.sizing import Size, Sizing
 
 SERVER_JAR = Path("/site-packages/mms/frontend/model-server.jar")
 FILE = Path("/tmp/private/mms.properties")
-SIZES = command.Sizes(cpus=3, heap_mib=512)
+SIZES = Sizing(*(Size(number, "a test") for number in (3, 512, 1, 4, 1)))
 
 
 def argv(version: int = 17, **fields: Any) -> list[str]:
     """The command line for settings that differ from the default."""
     runtime = java.Java(Path("/jre/bin/java"), version, "JAVA_HOME")
-    return command.command(runtime, SERVER_JAR, FILE, Settings(**fields), 4, SIZES)
+    return command.command(runtime, SERVER_JAR, FILE, Settings(**fields), SIZES)
 
 
 def options(version: int = 17, **fields: Any) -> list[str]:
@@ -76,9 +77,16 @@ def test_the_class_path_holds_two_files() -> None:
 
 def test_options_of_the_user_come_last() -> None:
     """Java takes the last of two options that contradict each other, so the user's stand behind ours."""
-    given = ("-Xmx1g", "-Da=b c", "-XX:+UseG1GC")
-    assert tuple(options(model_server_vmargs=given)[-3:]) == given
-    assert options(model_server_vmargs=given)[:-3] == options()
+    given = ("-Xmx1g", "-Da=b c")
+    assert tuple(options(model_server_vmargs=given)[-2:]) == given
+    assert options(model_server_vmargs=given)[:-2] == options()
+
+
+def test_the_user_may_choose_the_collector() -> None:
+    """Java does not start where two are chosen."""
+    collectors = [option for option in options(model_server_vmargs=("-XX:+UseG1GC",)) if option.endswith("GC")]
+    assert collectors == ["-XX:+UseG1GC"]
+    assert [option for option in options() if option.endswith("GC")] == ["-XX:+UseSerialGC"]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +103,19 @@ def test_options_of_the_user_come_last() -> None:
 def test_options_that_only_some_versions_know(version: int, expected: list[str]) -> None:
     """An option is given to the versions that know it, as Java does not start with one that it does not know."""
     assert [option for option in options(version) if option.startswith("--")] == expected
+
+
+def test_an_archive_of_classes() -> None:
+    """Java is told of the archive that there is, and to go on quietly where it does not fit; without one, of none."""
+    runtime = java.Java(Path("/jre/bin/java"), 25, "JAVA_HOME")
+    with_archive = command.command(runtime, SERVER_JAR, FILE, Settings(), SIZES, Path("/a.jsa"))
+    assert [option for option in with_archive if "hare" in option or "Xlog" in option] == [
+        "-XX:SharedArchiveFile=/a.jsa",
+        "-Xshare:auto",
+        "-Xlog:cds*=off",
+        "-Xlog:aot*=off",
+    ]
+    assert not [option for option in options() if "hare" in option]
 
 
 def test_no_downloads() -> None:
@@ -169,7 +190,7 @@ def test_java_takes_the_options(tmp_path: Path, allow_model_download: bool) -> N
     settings = Settings(allow_model_download=allow_model_download)
     for executable, source in runtimes:
         runtime = java.Java(executable, java._version(executable), source)
-        line = command.command(runtime, SERVER_JAR, tmp_path / "mms.properties", settings, 4, SIZES)
+        line = command.command(runtime, SERVER_JAR, tmp_path / "mms.properties", settings, SIZES)
         line[line.index("-cp") :] = ["-version"]
         outcome = subprocess.run(line, capture_output=True, text=True, timeout=60)
         assert outcome.returncode == 0, outcome.stderr
@@ -193,30 +214,6 @@ def test_what_has_no_effect_is_named() -> None:
     assert set(command.ignored_variables({"MMS_CONFIG_FILE": "", "MODEL_SERVER_HOME": ""})) == set(
         command._NOT_PASSED_ON
     )
-
-
-# -- sizes ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("payload_mb", "memory_gib", "heap_mib"),
-    [
-        (25, 16, 400),  # sixteen of the largest requests
-        (6, 16, 256),  # never less than this,
-        (6, 0.5, 128),  # unless the container is small
-        (6, 0.25, 128),
-        (2047, 16, 4096),  # a quarter of the container at the most
-    ],
-)
-def test_heap(monkeypatch: pytest.MonkeyPatch, payload_mb: int, memory_gib: float, heap_mib: int) -> None:
-    """The heap holds some of the largest requests, within a quarter of the container."""
-    monkeypatch.setattr(machine, "memory_bytes", lambda: int(memory_gib * 2**30))
-    assert command.sizes(Settings(max_payload_in_mb=payload_mb)).heap_mib == heap_mib
-
-
-def test_cpus() -> None:
-    """Java is told of the CPUs that this process may use."""
-    assert command.sizes(Settings()).cpus == machine.cpu_count()
 
 
 # -- the installed server ---------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def _unescape_one(found: re.Match[str]) -> str:
 
 def properties_of(**fields: Any) -> dict[str, str]:
     """The properties for settings that differ from the default."""
-    return server_properties(Settings(**fields), HANDLER, 3, DIRECTORY)
+    return server_properties(Settings(**fields), HANDLER, 3, 2, DIRECTORY)
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

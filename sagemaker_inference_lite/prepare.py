@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is done once, while an image is built, so that its containers start faster."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from sagemaker_inference_lite.errors import LaunchError, PreflightError
+from sagemaker_inference_lite.mms import class_data, command, java
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+_DUMP_SECONDS = 120.0
+_REQUEST_SECONDS = 20.0
+
+# What the rehearsed server serves.
+_HANDLER = "def handle(data, context):\n    return data and [b'answer'] * len(data)\n"
+
+# What it is asked: all that a server does whose classes are worth having at hand.
+_REQUESTS = (
+    ("GET", "/ping", ""),
+    ("GET", "/execution-parameters", ""),
+    ("POST", "/models", '{{"model_name": "m", "url": "{directory}"}}'),
+    *[("POST", "/models/m/invoke", "question")] * 20,
+    ("POST", "/models/nobody/invoke", "question"),
+    ("GET", "/models", ""),
+    ("GET", "/models/m", ""),
+    ("DELETE", "/models/m", ""),
+)
+
+
+class Archive(NamedTuple):
+    """An archive that was made.
+
+    Attributes:
+        path: The file.
+        size: Its bytes.
+        java: The Java that it is for.
+        seconds: How long it took.
+    """
+
+    path: Path
+    size: int
+    java: java.Java
+    seconds: float
+
+
+def make_class_data(environ: Mapping[str, str]) -> Archive:
+    """Make the archive of the front end's classes (mms/class_data.py) for the Java that a server would take.
+
+    A server is started for it, on no port, and asked a few things.
+
+    Raises:
+        LaunchError: Java or multi-model-server is not there, Java is older than 17, the package's directory cannot be
+            written to, or a step failed; the message says which, and what it printed.
+    """
+    begun = time.monotonic()
+    found = java.find_java(environ)
+    if found.version < class_data.OLDEST_VERSION:
+        raise PreflightError(
+            f"{found.executable} ({found.source}) is Java {found.version}: an archive of classes takes "
+            f"{class_data.OLDEST_VERSION} or newer. Without one a server starts too, only later."
+        )
+    jars = command.class_path(command.find_model_server_jar())
+    archive = class_data.archive_path(found, jars)
+    try:
+        archive.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="sil-") as scratch:
+            classes = Path(scratch, "classes")
+            _rehearse(Path(scratch), classes, environ)
+            # Beside its place, and moved there whole: a server that starts meanwhile finds it or does not.
+            made = archive.with_suffix(f".{os.getpid()}")
+            _run(class_data.dump_command(found, jars, command.fixed_flags(found.version), classes, made), _DUMP_SECONDS)
+            made.replace(archive)
+    except OSError as error:
+        raise LaunchError(
+            f"The archive cannot be written: {error}. Whoever installed the package can make it, while the image is "
+            "built."
+        ) from error
+    return Archive(archive, archive.stat().st_size, found, time.monotonic() - begun)
+
+
+def _rehearse(scratch: Path, classes: Path, environ: Mapping[str, str]) -> None:
+    """Run a server whose Java lists the classes that it loads."""
+    (scratch / "handler.py").write_text(_HANDLER)
+    (scratch / "model").mkdir()
+    code = "from sagemaker_inference_lite import model_server; model_server.start_model_server()"
+    settings = {
+        **class_data.rehearsal_environ(environ, scratch / "socket", classes),
+        "SAGEMAKER_HANDLER": f"{scratch / 'handler.py'}:handle",
+        "TMPDIR": str(scratch),
+    }
+    with open(scratch / "log", "w+b") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=settings,
+            cwd=scratch,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            _wait_until_it_answers(server, scratch / "socket")
+            for method, path, body in _REQUESTS:
+                _ask(scratch / "socket", method, path, body.format(directory=scratch / "model"))
+            server.send_signal(signal.SIGTERM)
+            status = server.wait(_STOP_SECONDS)
+        except (OSError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
+            raise _failed(f"A server started for it did not answer: {error}", log.name) from error
+        finally:
+            server.kill()
+            server.wait()
+    if status or not classes.is_file():
+        raise _failed(f"A server started for it ended with status {status}", log.name)
+
+
+def _wait_until_it_answers(server: subprocess.Popen[bytes], address: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while server.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError):
+            _ask(address, "GET", "/ping", "")
+            return
+        time.sleep(0.02)
+    raise TimeoutError(f"status {server.returncode} after {_START_SECONDS:.0f} seconds at the most")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, address: Path) -> None:
+        super().__init__("localhost", timeout=_REQUEST_SECONDS)
+        self._address = address
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_REQUEST_SECONDS)
+        self.sock.connect(str(self._address))
+
+
+def _ask(address: Path, method: str, path: str, body: str) -> None:
+    connection = _UnixConnection(address)
+    try:
+        connection.request(method, path, body or None, {"Content-Type": "application/json"})
+        connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+def _run(argv: list[str], limit_seconds: float) -> None:
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=limit_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise LaunchError(f"Java did not make the archive within {limit_seconds:.0f} seconds.") from None
+    if done.returncode:
+        raise LaunchError(f"Java did not make the archive: status {done.returncode}: {done.stdout.strip()[-500:]}")
+
+
+def _failed(sentence: str, log: str) -> LaunchError:
+    return LaunchError(f"{sentence}. It printed: {Path(log).read_text(errors='replace').strip()[-2000:]}")
