@@ -44,7 +44,7 @@ format: ## Mend what check finds of style and format, as far as that can be done
 	@$(IN) check ruff check --quiet --fix --exit-zero .
 	@$(IN) check ruff format --quiet .
 
-bench: ## Measure this library beside its peers, for about an hour
+bench: ## Measure this library beside its peers, for about 45 minutes
 	@$(PYTHON) -m benchmarks $(ARGS)
 
 bench-quick: ## The same in three minutes: the main figures, beside sagemaker-inference alone

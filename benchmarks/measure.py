@@ -62,10 +62,10 @@ class Plan:
         memory: Whether memory is.
     """
 
-    rounds: int = 5
+    rounds: int = 4
     curve_rounds: int = 2
-    warm_seconds: int = 12
-    seconds: int = 8
+    warm_seconds: int = 10
+    seconds: int = 6
     further_models: int = 5
     most_models: tuple[int, int] = (500, 10)
     own: bool = True

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks import machine, report
-from benchmarks.environment import PrepareError, version
+from benchmarks.environment import ROOT, PrepareError, version
 from benchmarks.load import Generator, LoadError, find_generator
 from benchmarks.measure import QUICK, Bench, Plan
 from benchmarks.peers.peer import Peer
@@ -27,6 +29,8 @@ from benchmarks.peers.registry import PEERS
 from benchmarks.results import PeerFacts, Results
 
 QUICK_PEERS = ("ours", "toolkit")
+
+_CODECS_SECONDS = 600
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +80,18 @@ def run(names: Sequence[str], plan: Plan, generator: Generator, results: Results
             for peer in peers:
                 print(f"round {number + 1} of {plan.rounds}: {peer.title}", file=sys.stderr, flush=True)
                 bench.round(peer, number)
+
+
+def add_codecs(results: Results) -> None:
+    """Measures the codecs, in a program of its own."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        argv = [sys.executable, str(ROOT / "benchmarks" / "codecs.py"), "--json", file.name]
+        print("codecs", file=sys.stderr, flush=True)
+        done = subprocess.run(argv, stdout=subprocess.DEVNULL, timeout=_CODECS_SECONDS)
+        if done.returncode:
+            results.machine["codecs"] = f"not measured: benchmarks/codecs.py ended with status {done.returncode}"
+        else:
+            results.codecs = json.loads(Path(file.name).read_text())["figures"]
 
 
 def _built(name: str, results: Results, stack: contextlib.ExitStack) -> Peer | None:
@@ -132,6 +148,8 @@ def main() -> int:
     begun, results, status = time.monotonic(), Results(machine=machine.facts()), 0
     try:
         run(names_of(arguments), plan_of(arguments), generator, results)
+        if not (arguments.quick or arguments.only):
+            add_codecs(results)
     except KeyboardInterrupt:
         results.machine["interrupted"] = "before the last round was over"
         status = 130

@@ -56,6 +56,19 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def codecs_table(results: Results) -> str:
+    """The figures of the codecs as a Markdown table; "" where they were not measured."""
+    lines: list[str] = []
+    for work, figures in results.codecs.items():
+        milliseconds, ratios = figures["milliseconds"], figures["ratio"]
+        if not lines:
+            heads = ["codec", "unit", *milliseconds, *(f"{name} / {next(iter(milliseconds))}" for name in ratios)]
+            lines = [_line(heads), _line(["---"] * len(heads))]
+        cells = [number(each["median"]) for each in milliseconds.values()]
+        lines.append(_line([work, "ms", *cells, *(f"{each['median']:.2g}x" for each in ratios.values())]))
+    return "\n".join(lines)
+
+
 def notes(results: Results) -> str:
     """Under the table: the machine, the versions, and what is missing and why."""
     lines = [f"- {name}: {value}" for name, value in results.machine.items()]
@@ -75,4 +88,5 @@ def notes(results: Results) -> str:
 def markdown(results: Results) -> str:
     """Everything that is printed at the end of a run."""
     explained = "Medians over the rounds; in brackets the least and the most of them."
-    return f"{table(results)}\n\n{explained}\n\n{notes(results)}"
+    tables = "\n\n".join(filter(None, [table(results), codecs_table(results)]))
+    return f"{tables}\n\n{explained}\n\n{notes(results)}"

@@ -87,6 +87,7 @@ class Results:
         samples: Of each row and peer one figure a round.
         curves: Of each curve, peer, point (a number as text) and measure one figure a round.
         client_cpu: Of each row and peer how many CPUs the load generator used.
+        codecs: Of each work of the codecs, the milliseconds and the ratio of each side, as codecs.py writes them.
     """
 
     machine: dict[str, str] = field(default_factory=dict)
@@ -94,6 +95,7 @@ class Results:
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     curves: dict[str, dict[str, dict[str, dict[str, list[float]]]]] = field(default_factory=dict)
     client_cpu: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    codecs: dict[str, dict[str, dict[str, dict[str, float]]]] = field(default_factory=dict)
 
     def add(self, row: str, peer: str, value: float) -> None:
         """Notes a figure of a row."""

@@ -96,6 +96,7 @@ class _Server:
         self._front_end: ChildProcess | None = None
         self._channel: socket.socket | None = None
         self._zygote_ready = False
+        self._importing = "the handler"
         self._zygote_failure: LaunchError | None = None
         self._worker_groups: set[int] = set()
         self._relay = OutputRelay()
@@ -152,7 +153,7 @@ class _Server:
                 name = "The installation of requirements"
                 self._installer = ChildProcess(name, argv, self._environ, pass_fds=[writer], commands=True)
             # It keeps to its limit by itself, and says then what it was at.
-            if not self._wait(self._installer_ended, limit + _INSTALLER_GRACE_SECONDS, "install packages"):
+            if not self._wait(self._installer_ended, limit + _INSTALLER_GRACE_SECONDS, lambda: "install packages"):
                 return False
             failed = installer.failure(self._requirements, self._installer.poll() or 0, reasons.read())
         if failed is not None:
@@ -174,10 +175,13 @@ class _Server:
         self._zygote = self._launch_zygote()
         self._front_end = self._launch_front_end()
         self._relay.start()
-        if not self._wait(lambda: self._zygote_ready, self._settings.startup_timeout, "import the handler"):
+        limit = self._settings.startup_timeout
+        if not self._wait(lambda: self._zygote_ready, limit, lambda: f"import {self._importing}"):
             return False
         self._front_end.command("start")
-        listening = self._wait(lambda: preflight.is_listening(self._address), _FRONT_END_START_SECONDS, "listen")
+        listening = self._wait(
+            lambda: preflight.is_listening(self._address), _FRONT_END_START_SECONDS, lambda: "listen"
+        )
         if listening:
             logger.info("the front end listens on port %d", self._settings.bind_to_port)
         return listening
@@ -220,7 +224,7 @@ class _Server:
         environ = properties.without_blacklisted(self._environ, self._in_force)
         return {"OMP_NUM_THREADS": str(self._size.threads.value), **environ}
 
-    def _wait(self, ready: Callable[[], bool], limit_seconds: float, what: str) -> bool:
+    def _wait(self, ready: Callable[[], bool], limit_seconds: float, what: Callable[[], str]) -> bool:
         """Wait for a process: has one ended? are we to stop? is it ready? is it late?"""
         deadline = time.monotonic() + limit_seconds
         while True:
@@ -231,7 +235,7 @@ class _Server:
             if ready():
                 return True
             if time.monotonic() > deadline:
-                raise StartTimeoutError(f"The server did not {what} within {limit_seconds:.0f} seconds.")
+                raise StartTimeoutError(f"The server did not {what()} within {limit_seconds:.0f} seconds.")
             self._loop.turn(0.01)
 
     # -- run --
@@ -269,6 +273,8 @@ class _Server:
         event = json.loads(message)
         if event["event"] == "ready":
             self._zygote_ready = True
+        elif event["event"] == "importing":
+            self._importing = event["what"]
         elif event["event"] == "handler failed":
             self._zygote_failure = HandlerError(event["message"])
         elif event["event"] == "model failed":

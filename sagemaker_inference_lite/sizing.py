@@ -56,7 +56,9 @@ def sizing(settings: Settings, environ: Mapping[str, str]) -> Sizing:
     """The sizes that these settings and this machine give."""
     cpus = Size(*machine.cpus())
     workers = _workers(settings, cpus.value)
-    return Sizing(cpus, _heap(settings), _event_loops(cpus.value), workers, _threads(environ, cpus.value, workers.value))
+    return Sizing(
+        cpus, _heap(settings), _event_loops(cpus.value), workers, _threads(environ, cpus.value, workers.value)
+    )
 
 
 def _workers(settings: Settings, cpus: int) -> Size:
@@ -77,7 +79,9 @@ def _heap(settings: Settings) -> Size:
     quarter = machine.memory_bytes() // 4 // BYTES_PER_MB
     wanted = _REQUESTS_AT_ONCE * settings.max_payload_in_mb
     if max(wanted, _USUAL_HEAP_MIB) > quarter:
-        return Size(max(_LEAST_HEAP_MIB, quarter), "a quarter of the memory" if quarter > _LEAST_HEAP_MIB else "the least")
+        return Size(
+            max(_LEAST_HEAP_MIB, quarter), "a quarter of the memory" if quarter > _LEAST_HEAP_MIB else "the least"
+        )
     if wanted > _USUAL_HEAP_MIB:
         return Size(wanted, f"{_REQUESTS_AT_ONCE} x SAGEMAKER_MAX_PAYLOAD_IN_MB")
     return Size(_USUAL_HEAP_MIB, "the usual")

@@ -34,7 +34,7 @@ def answers(base_dir: Path, **environ: str) -> str:
 
 
 def test_prepare_makes_what_servers_use(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command writes the archive and says where; a server says whether it has one, and Java finds no fault in it."""
+    """The command writes the archive; a server says whether it has one, and Java finds no fault in it."""
     assert "without an archive of its classes" in answers(tmp_path)
     assert main(["prepare"], {}) == 0
     assert str(archive) in capsys.readouterr().out
@@ -42,7 +42,8 @@ def test_prepare_makes_what_servers_use(archive: Path, tmp_path: Path, capsys: p
     # Java ends where it cannot use the archive.
     printed = answers(tmp_path, SAGEMAKER_MODEL_SERVER_VMARGS="-Xshare:on")
     assert "its classes archived" in printed
-    assert "[error]" not in printed and "[warning]" not in printed
+    assert "[error]" not in printed
+    assert "[warning]" not in printed
 
 
 @pytest.mark.parametrize("vmargs", ["-XX:+UseParallelGC", "-XX:-UseCompressedOops", "-Xmx40g"])
@@ -50,7 +51,8 @@ def test_options_that_an_archive_does_not_fit_do_no_harm(archive: Path, tmp_path
     """With another collector, or another layout of objects, the server starts all the same, and Java says nothing."""
     assert main(["prepare"], {}) == 0
     printed = answers(tmp_path, SAGEMAKER_MODEL_SERVER_VMARGS=vmargs)
-    assert "[error]" not in printed and "[warning]" not in printed
+    assert "[error]" not in printed
+    assert "[warning]" not in printed
 
 
 def test_a_broken_archive_does_no_harm(archive: Path, tmp_path: Path) -> None:
@@ -73,9 +75,7 @@ def test_it_belongs_to_one_java_and_its_jars(archive: Path, tmp_path: Path) -> N
     assert class_data.find(found._replace(executable=tmp_path / "bin" / "java"), jars) is None
 
 
-def test_a_java_that_is_too_old_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], archive: Path
-) -> None:
+def test_a_java_that_is_too_old_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], archive: Path) -> None:
     """The command ends with the status of what is missing before anything is started, and says what is."""
     program = tmp_path / "bin" / "java"
     program.parent.mkdir()

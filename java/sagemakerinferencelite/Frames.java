@@ -36,8 +36,8 @@ final class Frames {
 
     static final int LARGE_BODY_BYTES = 1 << 20;
 
-    /** What an answer may hold beside its body: its headers, which the worker limits, and little else. */
-    private static final int HEADROOM_BYTES = 1 << 16;
+    /** What an answer may hold beside its body: headers and a type, which the worker limits (answers.py). */
+    static final int HEADROOM_BYTES = 1 << 16;
 
     private Frames() {}
 
@@ -73,9 +73,9 @@ final class Frames {
     }
 
     /** How many bytes follow the eight that are read here. */
-    static long readFrameLength(ByteBuf in, long maxBodies) {
+    static long readFrameLength(ByteBuf in, long max) {
         long length = in.readLong();
-        if (length < 1 || length > maxBodies + HEADROOM_BYTES || length > Integer.MAX_VALUE - 64) {
+        if (length < 1 || length > max || length > Integer.MAX_VALUE - 64) {
             throw new CorruptedFrameException("an answer of " + length + " bytes");
         }
         return length;

@@ -46,7 +46,7 @@ final class Worker extends WorkerThread {
     private final SocketAddress address;
     private final int gpu;
     private final int number;
-    private final long maxBodies;
+    private final long maxAnswer;
     private final long createdMs = System.currentTimeMillis();
 
     private volatile WorkerState state = WorkerState.WORKER_STARTED;
@@ -74,7 +74,9 @@ final class Worker extends WorkerThread {
         this.address = address;
         this.gpu = gpu;
         this.number = number;
-        maxBodies = (long) ConfigManager.getInstance().getMaxResponseSize() * model.getBatchSize();
+        maxAnswer =
+                ((long) ConfigManager.getInstance().getMaxResponseSize() + Frames.HEADROOM_BYTES)
+                        * Math.max(1, model.getBatchSize());
     }
 
     // -- What MMS asks (ManagementRequestHandler.java, ModelWorker.java) --
@@ -269,7 +271,7 @@ final class Worker extends WorkerThread {
                 }
             }
             if (partial.capacity() <= Frames.LENGTH_BYTES) {
-                long length = Frames.readFrameLength(partial.duplicate(), maxBodies);
+                long length = Frames.readFrameLength(partial.duplicate(), maxAnswer);
                 partial.ensureWritable((int) length);
             }
             long length = partial.getLong(0);
@@ -288,7 +290,7 @@ final class Worker extends WorkerThread {
 
         private void take(ByteBuf frame) {
             busySinceNs = 0;
-            Frames.readFrameLength(frame, maxBodies);
+            Frames.readFrameLength(frame, maxAnswer);
             byte kind = frame.readByte();
             if (kind == Frames.ANSWERS && isRunning()) {
                 owner.answered(Worker.this, frame);

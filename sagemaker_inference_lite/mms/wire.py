@@ -115,7 +115,7 @@ def frame_bytes(buffer: Buffer, max_bytes: int) -> int:
     return length + LENGTH_BYTES
 
 
-def parse_message(frame: memoryview, tail: bytes = b"") -> Message:
+def parse_message(frame: Buffer, tail: bytes = b"") -> Message:
     """Read the one message of a frame: a Load, or the list of its requests.
 
     Args:
@@ -126,12 +126,14 @@ def parse_message(frame: memoryview, tail: bytes = b"") -> Message:
         WireError: the bytes are no message.
         MisplacedBodyError: The tail is more or less than the last body.
     """
-    kind = frame[LENGTH_BYTES] if len(frame) > LENGTH_BYTES else 0
+    # Slices of bytes cost a third of what copies out of a view do.
+    data = bytes(frame)
+    kind = data[LENGTH_BYTES] if len(data) > LENGTH_BYTES else 0
     try:
         if kind == REQUESTS:
-            return _parse_requests(frame, tail)
+            return _parse_requests(data, tail)
         if kind == LOAD:
-            return _parse_load(frame)
+            return _parse_load(data)
     except struct.error:
         # Where a tail follows, it may go on with the field.
         raise (MisplacedBodyError if tail else WireError)("the message ends inside a field") from None
@@ -140,7 +142,7 @@ def parse_message(frame: memoryview, tail: bytes = b"") -> Message:
     raise WireError(f"expected LOAD or REQUESTS, and got the byte {kind:#04x}")
 
 
-def _parse_load(frame: memoryview) -> Load:
+def _parse_load(frame: bytes) -> Load:
     at = LENGTH_BYTES + 1
     model_name, at = _text(frame, at)
     model_path, at = _text(frame, at)
@@ -151,7 +153,7 @@ def _parse_load(frame: memoryview) -> Load:
     return Load(model_name, model_path, max(1, batch_size), handler, gpu_id if gpu_id >= 0 else None)
 
 
-def _parse_requests(frame: memoryview, tail: bytes) -> list[Request]:
+def _parse_requests(frame: bytes, tail: bytes) -> list[Request]:
     at = LENGTH_BYTES + 1
     count = _read_int(frame, at)[0]
     size = len(frame) + len(tail)
@@ -180,22 +182,22 @@ def _parse_requests(frame: memoryview, tail: bytes) -> list[Request]:
     return requests
 
 
-def _field(frame: memoryview, at: int) -> tuple[bytes, int]:
+def _field(frame: bytes, at: int) -> tuple[bytes, int]:
     """The field there, and where the next one begins."""
     length = _read_int(frame, at)[0]
     start = at + 4
     end = start + length
     if not start <= end <= len(frame):
         raise MisplacedBodyError(f"a field of {length} bytes, at byte {start} of {len(frame)}")
-    return bytes(frame[start:end]), end
+    return frame[start:end], end
 
 
-def _text(frame: memoryview, at: int) -> tuple[str, int]:
+def _text(frame: bytes, at: int) -> tuple[str, int]:
     field, end = _field(frame, at)
     return field.decode(), end
 
 
-def _check_end(frame: memoryview, at: int) -> None:
+def _check_end(frame: bytes, at: int) -> None:
     if at != len(frame):
         raise WireError(f"{len(frame) - at} bytes follow the last field of a message")
 
@@ -206,13 +208,12 @@ def parse_headers(raw: bytes) -> dict[str, str]:
     Raises:
         WireError: the bytes are no headers.
     """
-    view = memoryview(raw)
     headers = {}
     at = 0
     try:
         while at < len(raw):
-            name, at = _text(view, at)
-            headers[name], at = _text(view, at)
+            name, at = _text(raw, at)
+            headers[name], at = _text(raw, at)
     except (struct.error, UnicodeDecodeError) as error:
         raise WireError(f"headers that cannot be read: {error}") from error
     return headers
@@ -238,20 +239,9 @@ def encode_predictions(predictions: Sequence[Prediction]) -> list[Buffer]:
     pieces: list[Buffer] = [b""]
     for body, content_type, status, headers in predictions:
         media_type = content_type.encode()
-        encoded = encode_headers(headers)
-        pieces.append(
-            b"".join(
-                (
-                    _int(status),
-                    _int(len(media_type)),
-                    media_type,
-                    _int(len(encoded)),
-                    encoded,
-                    _int(len(body)),
-                )
-            )
-        )
-        pieces.append(body)
+        encoded = encode_headers(headers) if headers else b""
+        lengths = _int(len(encoded)), encoded, _int(len(body))
+        pieces += (b"".join((_int(status), _int(len(media_type)), media_type, *lengths)), body)
     pieces[0] = _ANSWERS.pack(5 + sum(map(len, pieces)), ANSWERS, len(predictions))
     return pieces
 
@@ -262,7 +252,7 @@ def encode_headers(headers: Sequence[tuple[str, str]]) -> bytes:
     Raises:
         ValueError: they take more than MAX_HEADER_BYTES.
     """
-    pieces = []
+    pieces: list[bytes] = []
     for pair in headers:
         for text in pair:
             field = text.encode()

@@ -40,7 +40,7 @@ def answer(
     Raises:
         WireError: a request's headers cannot be read, which shows when they are asked for.
     """
-    context.begin((request.request_id, partial(_headers, request), _raw_body(request)) for request in requests)
+    context.begin([(request.request_id, partial(_headers, request), _raw_body(request)) for request in requests])
     log_lines.belong_to(context)
     try:
         data = [_inputs(request, options.decode_input) for request in requests]
@@ -76,7 +76,10 @@ def _headers(request: wire.Request) -> Headers:
 
 def _raw_body(request: wire.Request) -> Any:
     # The last, as in _inputs(): a query parameter of that name comes before it.
-    return next((each.value for each in reversed(request.parameters) if each.name == "body"), None)
+    for name, _, value in reversed(request.parameters):
+        if name == "body":
+            return value
+    return None
 
 
 def _inputs(request: wire.Request, decode: bool) -> dict[str, Any]:
@@ -107,7 +110,8 @@ def _predictions(
 def _prediction_or_failure(result: Any, place: int, context: Context, options: AnswerOptions) -> wire.Prediction:
     try:
         prediction = _prediction(result, place, context, options)
-        wire.encode_headers(prediction.headers)  # which has a limit
+        if prediction.headers:
+            wire.encode_headers(prediction.headers)  # which has a limit
         return prediction
     except Exception as error:
         status, body = _failure(error, context.for_requests([place]), options)
@@ -120,12 +124,14 @@ def _prediction(result: Any, place: int, context: Context, options: AnswerOption
         raise ValueError(
             f"the answer has {len(body)} bytes; the limit is {options.max_body_bytes} (SAGEMAKER_MAX_PAYLOAD_IN_MB)"
         )
-    headers = []
+    headers: list[tuple[str, str]] = []
     for name, value in context.get_response_headers(place).items():
         if name.lower() == "content-type":
             content_type = value
         else:
             headers.append((name, value))
+    if len(content_type) > wire.MAX_HEADER_BYTES:
+        raise ValueError(f"the content type has {len(content_type)} characters; the limit is {wire.MAX_HEADER_BYTES}")
     status, _ = context.get_response_status(place)
     return wire.Prediction(body, content_type, known_status(status), headers)
 

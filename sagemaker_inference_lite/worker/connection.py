@@ -10,6 +10,9 @@ from typing import Callable
 from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.mms import wire
 
+# LOAD is hardly ever longer than this.
+_PIECE = 1 << 14
+
 # An answer below this size costs less to copy into one piece than to send as several.
 _SMALL_ANSWER = 1 << 17
 
@@ -25,9 +28,9 @@ class Connection:
     def __init__(self, sock: socket.socket, max_bytes: int) -> None:
         self.sock = sock
         self._max_bytes = max_bytes
-        # Holds every small request whole, so that it is read with one call, and the head of every large one.
-        self._buffer = memoryview(bytearray(wire.LARGE_BODY_AT))
+        self._buffer = memoryview(b"")
         self._filled = 0
+        self._begun = b""
 
     def allow(self, max_bytes: int) -> None:
         """Let messages have so many bytes from now on."""
@@ -42,6 +45,10 @@ class Connection:
         Raises:
             WireError: what came is no message, or the stream ended inside one.
         """
+        if not self._buffer:
+            # Holds every small request whole, so that it is read with one call, and the head of every large one. Made
+            # here and not before, because the zygote, which has all connections, never comes here.
+            self._buffer = memoryview(bytearray(wire.LARGE_BODY_AT))
         self._filled = self.sock.recv_into(self._buffer)
         if not self._filled:
             return None
@@ -62,11 +69,19 @@ class Connection:
             WireError: as receive(), and at the end of the stream.
             BlockingIOError: no bytes are there.
         """
-        self._read()
-        if self._filled < wire.LENGTH_BYTES:
+        piece = self.sock.recv(_PIECE)
+        if not piece:
+            raise self._ended(len(self._begun))
+        self._begun += piece
+        if len(self._begun) < wire.LENGTH_BYTES:
             return None
-        size = wire.frame_bytes(self._buffer, len(self._buffer))
-        return self._parse(size) if size <= self._filled else None
+        size = wire.frame_bytes(self._begun, wire.LARGE_BODY_AT)
+        if len(self._begun) > size:
+            raise self._too_much(len(self._begun) - size)
+        if len(self._begun) < size:
+            return None
+        frame, self._begun = self._begun, b""
+        return wire.parse_message(frame)
 
     def send(self, pieces: Sequence[wire.Buffer]) -> None:
         """Send one message, given in pieces.
@@ -92,7 +107,7 @@ class Connection:
 
     def _parse(self, size: int) -> wire.Message:
         if size != self._filled:
-            raise WireError(f"{self._filled - size} bytes follow a message that has not been answered yet")
+            raise self._too_much(self._filled - size)
         self._filled = 0
         return wire.parse_message(self._buffer[:size])
 
@@ -110,7 +125,11 @@ class Connection:
         try:
             return wire.parse_message(self._buffer, tail)
         except wire.MisplacedBodyError:
-            return wire.parse_message(memoryview(b"".join((self._buffer, tail))))
+            return wire.parse_message(b"".join((self._buffer, tail)))
+
+    @staticmethod
+    def _too_much(count: int) -> WireError:
+        return WireError(f"{count} bytes follow a message that has not been answered yet")
 
     @staticmethod
     def _ended(received: int) -> WireError:

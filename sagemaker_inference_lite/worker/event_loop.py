@@ -30,7 +30,7 @@ class EventLoop:
         self._hangups = select.epoll()
         self._on_hangup: dict[int, Callback] = {}
         self._selector.register(self._hangups, selectors.EVENT_READ, self._notice_hangups)
-        # The descriptors that a child must not keep, one byte each: to look at an object in a child is to copy its page.
+        # Descriptors that a child must not keep, one byte each: to look at an object in a child is to copy its page.
         self._own = bytearray()
         self._note_own(self._selector.fileno())
         self._note_own(self._hangups.fileno())

@@ -110,9 +110,7 @@ def _serve(job: Job) -> bytes:
     latest = latest_import()
     begun = time.monotonic()
     try:
-        loaded = job.loaded or load_model(
-            job.load, job.default_handler, job.default_entry_point, job.provide_packages
-        )
+        loaded = job.loaded or load_model(job.load, job.default_handler, job.default_entry_point, job.provide_packages)
     except BaseException as error:  # whatever a model raises at its load, SystemExit included, is a failed load
         name = job.load.model_name
         logger.error("model %s could not be loaded: %s: %s", name, type(error).__name__, error, exc_info=error)

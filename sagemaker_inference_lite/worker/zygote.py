@@ -116,7 +116,9 @@ class Zygote:
     def prepare(self, handler: str, directories: list[Path]) -> None:
         """Import what workers will need; raises HandlerError where that fails."""
         for module in self._settings.model_server_preload:
+            self._tell({"event": "importing", "what": f"{module!r} (SAGEMAKER_MODEL_SERVER_PRELOAD)"})
             _preload(module)
+        self._tell({"event": "importing", "what": "the handler"})
         # What a model's own directories bring is never imported ahead for others.
         of_image = image_directories(sys.path)
         entry_point = import_handler(handler, directories)
@@ -313,7 +315,8 @@ class Zygote:
         with ExitStack() as stack, theirs:
             out_read, out_write = _pipe(stack)
             err_read, err_write = _pipe(stack)
-            assert slot.load is not None and slot.model is not None
+            assert slot.load is not None
+            assert slot.model is not None
             birth = Birth(
                 slot.load,
                 slot.connection,

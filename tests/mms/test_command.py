@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from sagemaker_inference_lite import machine
 from sagemaker_inference_lite.errors import ModelServerNotFoundError
 from sagemaker_inference_lite.mms import command, java
 from sagemaker_inference_lite.settings import Settings

@@ -31,7 +31,9 @@ def conversation(server: Server, data: bytes, answers: int) -> bytes:
 
 def post(command: str) -> bytes:
     """A request for the commanded handler, as bytes."""
-    head = f"POST /invocations HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: {len(command)}\r\n\r\n"
+    head = (
+        f"POST /invocations HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: {len(command)}\r\n\r\n"
+    )
     return (head + command).encode()
 
 
@@ -68,7 +70,7 @@ def test_bodies_of_any_size_come_whole(single: Server, size: int, chunked: bool)
     """The handler gets what was sent, to the byte."""
     body = (b"digest " + bytes(range(256)) * (size // 256 + 1))[: size + 7]
     sent = iter([body]) if chunked else body
-    answer = single.invoke(sent)  # type: ignore[arg-type]  # requests takes any iterable
+    answer = single.invoke(sent)
     assert answer.text == hashlib.sha256(body).hexdigest()
 
 
@@ -105,14 +107,20 @@ def test_a_batch_that_is_not_full_waits_no_longer_than_it_may(multi: Server, mod
     for count, at_least, at_most in ((2, 0.6, 2.0), (4, 0.0, 0.6)):
         begun = time.monotonic()
         with ThreadPoolExecutor(count) as pool:
-            assert {answer.text for answer in pool.map(lambda _: multi.invoke("echo on", model), range(count))} == {"on"}
+            assert {answer.text for answer in pool.map(lambda _: multi.invoke("echo on", model), range(count))} == {
+                "on"
+            }
         assert at_least <= time.monotonic() - begun < at_most
     multi.unload(model)
 
 
 def scale(server: Server, model: str, **workers: int) -> requests.Response:
     """PUT /models/NAME, which waits."""
-    return requests.put(f"{server.url}/models/{model}", params={"synchronous": "true", **workers}, timeout=60)
+    return requests.put(
+        f"{server.url}/models/{model}",
+        params={"synchronous": "true", **{name: str(number) for name, number in workers.items()}},
+        timeout=60,
+    )
 
 
 def test_workers_can_be_added_and_taken_away(multi: Server, model: str) -> None:

@@ -79,7 +79,7 @@ def of_model(server: Server) -> list[psutil.Process]:
 
 
 def test_the_model_is_loaded_once(server: Server) -> None:
-    """Both workers answer from what one other process has loaded, and what one of them changes the other does not see."""
+    """Both workers answer from what another process has loaded, and what one changes the other does not see."""
     first, second = ask_both(server)
     assert first["worker"] != second["worker"]
     assert first["loader"] == second["loader"] not in (first["worker"], second["worker"])

@@ -136,7 +136,9 @@ def test_a_large_body_passes(single: Server) -> None:
 
 def test_bodies_that_do_not_fit_into_java_are_refused(start_single: Callable[..., Server]) -> None:
     """More large bodies at once than there is room for: 503 for those, answers for the others, and it lives on."""
-    server = start_single(SAGEMAKER_MODEL_SERVER_VMARGS="-XX:MaxDirectMemorySize=128m", SAGEMAKER_MODEL_SERVER_WORKERS="1").ready()
+    server = start_single(
+        SAGEMAKER_MODEL_SERVER_VMARGS="-XX:MaxDirectMemorySize=128m", SAGEMAKER_MODEL_SERVER_WORKERS="1"
+    ).ready()
     body = b"sleep 0.2".ljust(20 << 20, b"\0")
     for data in (lambda: body, lambda: iter([body])):
         with ThreadPoolExecutor(12) as pool:

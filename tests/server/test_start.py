@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
 import time
@@ -93,6 +94,36 @@ def test_an_import_that_never_ends_is_bounded(start: Start, tmp_path: Path) -> N
     (tmp_path / "hangs.py").write_text("import time\ntime.sleep(600)\n")
     server = start("hangs.py:handle", SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_STARTUP_TIMEOUT="2")
     check_refused(server, 5, "StartTimeoutError: The server did not import the handler within 2 seconds.")
+
+
+def test_a_module_to_preload_that_takes_too_long_is_named(start: Start, tmp_path: Path) -> None:
+    """The error at SAGEMAKER_STARTUP_TIMEOUT says which module of SAGEMAKER_MODEL_SERVER_PRELOAD it was."""
+    (tmp_path / "takes_long.py").write_text("import time\ntime.sleep(600)\n")
+    server = start(
+        SAGEMAKER_MULTI_MODEL="true",
+        SAGEMAKER_STARTUP_TIMEOUT="2",
+        SAGEMAKER_MODEL_SERVER_PRELOAD="json,takes_long",
+        PYTHONPATH=os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")])),
+    )
+    named = "import 'takes_long' (SAGEMAKER_MODEL_SERVER_PRELOAD) within 2 seconds."
+    check_refused(server, 5, f"StartTimeoutError: The server did not {named}")
+
+
+def test_models_do_not_see_what_others_do_to_a_preloaded_module(start: Start, tmp_path: Path) -> None:
+    """A model that changes a preloaded module's state changes its own copy, before and after others are loaded."""
+    (tmp_path / "shared.py").write_text("SEEN = []\n")
+    server = start(
+        SAGEMAKER_MULTI_MODEL="true",
+        SAGEMAKER_MODEL_SERVER_PRELOAD="shared",
+        PYTHONPATH=os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")])),
+    ).ready()
+    for name in ("a", "b"):
+        assert server.load(name).status_code == 200
+    assert server.invoke("imported shared", "b").text == "True"
+    assert [server.invoke("add shared x", name).text for name in ("a", "a", "b")] == ["x", "x x", "x"]
+    assert server.load("c").status_code == 200
+    assert server.invoke("add shared y", "c").text == "y"
+    assert server.stop() == 0
 
 
 def test_java_options_that_it_refuses_end_the_start(start: Start) -> None:
