@@ -182,7 +182,10 @@ class Bench:
             if has_curves:
                 self._results.add_point("models", peer.name, 1, memory=base)
                 self._results.add_point("models", peer.name, further[-1], memory=asked, load=median(loads))
-                self._models(peer, server, job, further[-1])
+                loaded_models = self._models(peer, server, job, further[-1])
+                self._unload(peer, job, range(2, loaded_models + 1))
+                left = (self._memory(server) - base) / (loaded_models - 1)
+                self._results.add("memory_left", peer.name, left)
 
     def _workers(self, peer: Peer, workers: int) -> None:
         with self._serving(peer, "arithmetic", workers) as (server, job):
@@ -205,17 +208,25 @@ class Bench:
             load = self._run(peer.request(job.url, body, NPY), 1, self._plan.curve_seconds)
             self._results.add_point("body", peer.name, size, median=load.p50_ms)
 
-    def _models(self, peer: Peer, server: ServerProcess, job: Job, loaded: int) -> None:
+    def _models(self, peer: Peer, server: ServerProcess, job: Job, loaded: int) -> int:
+        """Loads more and more models; how many there are at the end."""
         most = self._plan.most_models[0 if peer.name == "ours" else 1]
         for count in (count for count in MODELS if loaded < count <= most):
             if psutil.virtual_memory().available < _LEAST_FREE_BYTES:
                 self._results.remark(peer.name, f"stopped at {loaded} models: less than 2 GiB of memory were left")
-                return
+                break
             further = range(loaded + 1, count + 1)
             loads = [self._load(peer, job, number) for number in further]
             self._ask(peer, job, further)
             loaded = count
             self._results.add_point("models", peer.name, count, memory=self._memory(server), load=median(loads))
+        return loaded
+
+    def _unload(self, peer: Peer, job: Job, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            answer = ask("DELETE", f"{job.url}/models/bench-{number}", _REQUEST_SECONDS)
+            if answer.status_code != 200:
+                raise ServerError(f"unloading model {number} was answered {answer.status_code} {answer.text[:200]!r}")
 
     # -- Tools --
 

@@ -37,6 +37,7 @@ ROWS = {
     "load": Row("load of a further scikit-learn model, median", "ms"),
     "memory": Row("memory (PSS) per further scikit-learn model, loaded", "MB"),
     "memory_asked": Row("the same, once it has answered a request", "MB"),
+    "memory_left": Row("memory left over per model once all but the first are unloaded", "MB"),
 }
 
 

@@ -228,7 +228,7 @@ final class Invocation {
         Responses.sendError(channel, status, type, message, id, log);
     }
 
-    private void release() {
+    void release() {
         if (head != null) {
             head.release();
             head = null;

@@ -33,6 +33,10 @@ final class Invocations extends ChannelDuplexHandler {
     private final ArrayDeque<FullHttpRequest> waiting = new ArrayDeque<>();
     /** A request has been passed on, and its answer has not come by. */
     private boolean busy;
+    /** What has been passed on to workers, and to whose; null: it was something else. */
+    private Invocation invocation;
+
+    private ModelWorkers asked;
 
     Invocations(Workers workers) {
         this.workers = workers;
@@ -63,6 +67,7 @@ final class Invocations extends ChannelDuplexHandler {
         ctx.write(msg, promise);
         if (isAnswer && busy) {
             busy = false;
+            invocation = null;
             if (!waiting.isEmpty()) {
                 // Not from within: a row of answers that are there at once would nest.
                 ctx.executor().execute(() -> handleNext(ctx));
@@ -71,7 +76,7 @@ final class Invocations extends ChannelDuplexHandler {
     }
 
     private void handleNext(ChannelHandlerContext ctx) {
-        if (!busy && !waiting.isEmpty()) {
+        if (!busy && !waiting.isEmpty() && ctx.channel().isActive()) {
             busy = true;
             handle(ctx, waiting.poll());
             if (waiting.isEmpty()) {
@@ -84,6 +89,9 @@ final class Invocations extends ChannelDuplexHandler {
     public void channelInactive(ChannelHandlerContext ctx) {
         while (!waiting.isEmpty()) {
             waiting.poll().release();
+        }
+        if (invocation != null) {
+            asked.abandon(invocation);
         }
         ctx.fireChannelInactive();
     }
@@ -138,7 +146,6 @@ final class Invocations extends ChannelDuplexHandler {
             FullHttpRequest request,
             String model,
             QueryStringDecoder query) {
-        Invocation invocation;
         try {
             if (model == null) {
                 refuse(
@@ -161,17 +168,22 @@ final class Invocations extends ChannelDuplexHandler {
         } finally {
             ReferenceCountUtil.release(request);
         }
-        ModelWorkers asked = workers.of(model);
+        pass(workers.of(model), model);
+    }
+
+    private void pass(ModelWorkers found, String model) {
+        asked = found;
+        Invocation passed = invocation;
         if (asked == null && !ModelManager.getInstance().getModels().containsKey(model)) {
-            invocation.fail(
+            passed.fail(
                     HttpResponseStatus.NOT_FOUND,
                     "ModelNotFoundException",
                     "Model not found: " + model);
             return;
         }
-        switch (asked == null ? ModelWorkers.Outcome.FULL : asked.submit(invocation)) {
+        switch (asked == null ? ModelWorkers.Outcome.FULL : asked.submit(passed)) {
             case FULL:
-                invocation.fail(
+                passed.fail(
                         HttpResponseStatus.SERVICE_UNAVAILABLE,
                         "ServiceUnavailableException",
                         "No worker is available to serve request for model: "
@@ -179,7 +191,7 @@ final class Invocations extends ChannelDuplexHandler {
                                 + ". Consider increasing job queue size.");
                 break;
             case LEAVING:
-                invocation.fail(
+                passed.fail(
                         HttpResponseStatus.SERVICE_UNAVAILABLE,
                         "ServiceUnavailableException",
                         "The model is being unloaded: " + model);

@@ -58,6 +58,10 @@ final class ModelWorkers {
         this.capacity = capacity;
     }
 
+    boolean isOf(Model other) {
+        return model == other;
+    }
+
     // -- Workers --
 
     /** Has at least {@code least} workers and at most {@code most}. */
@@ -213,6 +217,17 @@ final class ModelWorkers {
             worker.send(batch);
         }
         return Outcome.TAKEN;
+    }
+
+    /** Forgets a request whose client has gone, unless a worker has it already. */
+    void abandon(Invocation request) {
+        synchronized (this) {
+            if (!queue.remove(request)) {
+                return;
+            }
+            unanswered--;
+        }
+        request.release();
     }
 
     void answered(Worker worker, ByteBuf frame) {

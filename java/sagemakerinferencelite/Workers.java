@@ -3,6 +3,7 @@ package sagemakerinferencelite;
 
 import com.amazonaws.ml.mms.util.ConfigManager;
 import com.amazonaws.ml.mms.wlm.Model;
+import com.amazonaws.ml.mms.wlm.ModelManager;
 import com.amazonaws.ml.mms.wlm.WorkLoadManager;
 import com.amazonaws.ml.mms.wlm.WorkerThread;
 import io.netty.channel.EventLoopGroup;
@@ -62,19 +63,39 @@ final class Workers extends WorkLoadManager {
 
     @Override
     public CompletableFuture<HttpResponseStatus> modelChanged(Model model) {
+        String name = model.getModelName();
         int most = model.getMaxWorkers();
         if (most == 0) {
-            ModelWorkers gone = models.remove(model.getModelName());
-            if (gone != null) {
+            ModelWorkers gone = models.get(name);
+            if (gone != null && gone.isOf(model) && models.remove(name, gone)) {
                 gone.close();
             }
             return CompletableFuture.completedFuture(HttpResponseStatus.OK);
         }
-        ModelWorkers workers =
-                models.computeIfAbsent(
-                        model.getModelName(),
-                        name -> new ModelWorkers(model, config.getJobQueueSize()));
-        return workers.scale(model.getMinWorkers(), most, () -> newWorker(model, workers));
+        ModelWorkers workers = workersOf(model);
+        CompletableFuture<HttpResponseStatus> scaled =
+                workers.scale(model.getMinWorkers(), most, () -> newWorker(model, workers));
+        // MMS may have unregistered it meanwhile, and nobody would end them then.
+        if (ModelManager.getInstance().getModels().get(name) != model) {
+            models.remove(name, workers);
+            workers.close();
+        }
+        return scaled;
+    }
+
+    private ModelWorkers workersOf(Model model) {
+        String name = model.getModelName();
+        ModelWorkers found = models.get(name);
+        if (found != null && found.isOf(model)) {
+            return found;
+        }
+        ModelWorkers made = new ModelWorkers(model, config.getJobQueueSize());
+        // One of the same name is about to go: MMS forgets a model before it ends its workers.
+        ModelWorkers before = models.put(name, made);
+        if (before != null) {
+            before.close();
+        }
+        return made;
     }
 
     private Worker newWorker(Model model, ModelWorkers owner) {
