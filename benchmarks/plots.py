@@ -103,7 +103,8 @@ def _curve(axes: Axes, results: Results, name: str, measure: str, title: str, lo
         # Some plots span less than a power of ten, and would have no tick at all.
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     else:
-        axes.set_ylim(bottom=0)
+        # Room for the legend above the lines.
+        axes.set_ylim(0, 1.35 * axes.get_ylim()[1])
     axes.yaxis.set_major_formatter(FuncFormatter(_short))
     axes.yaxis.set_minor_locator(NullLocator())
     _finish(axes, title, curve.label, curve.measures[measure])
@@ -129,7 +130,7 @@ def _finish(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     axes.set_ylabel(y_label)
     axes.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", ncols=2)
 
 
 def _short(value: float, _: object = None) -> str:

@@ -60,6 +60,21 @@ def test_a_client_that_goes_away_leaves_nothing(single: Server) -> None:
     assert eventually(lambda: single.invoke("echo on").text == "on")
 
 
+def test_a_client_that_has_gone_before_its_turn_costs_nothing(multi: Server, model: str) -> None:
+    """What no worker has begun with is forgotten when its client goes."""
+    multi.load(model)
+    pid = multi.invoke("pid", model).text
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(multi.invoke, "sleep 1", model)
+        time.sleep(0.3)
+        with socket.create_connection(("127.0.0.1", multi.port)) as client:
+            client.sendall(post("vanish 9").replace(b"/invocations", f"/models/{model}/invoke".encode()))
+            time.sleep(0.2)
+        assert slow.result().text == "slept"
+    assert multi.invoke("pid", model).text == pid
+    multi.unload(model)
+
+
 @pytest.mark.parametrize(
     "size",
     # Around what is copied, what is sent beside its head, and what is padded (Invocation.java, Frames.java).
