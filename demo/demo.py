@@ -390,10 +390,11 @@ def stop(server: Server, processes: Sequence[psutil.Process]) -> None:
     begun = time.monotonic()
     print("\nStopping the server with SIGTERM")
     server.stop()
+    seconds = time.monotonic() - begun
     _, running = psutil.wait_procs(processes, timeout=2)
     if running:
         raise DemoError(f"The server has ended, but left {len(running)} of its processes running.")
-    print(f"  exit status 0 after {time.monotonic() - begun:.1f} s, and none of its {len(processes)} processes is left")
+    print(f"  exit status 0 after {seconds:.1f} s, and none of its {len(processes)} processes is left")
 
 
 def run(base_dir: Path) -> None:
