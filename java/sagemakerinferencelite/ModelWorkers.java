@@ -33,6 +33,23 @@ final class ModelWorkers {
         LEAVING
     }
 
+    /** A batch that a worker has been given, to be sent when the lock is open again. */
+    private static final class Assignment {
+        private final Worker worker;
+        private final List<Invocation> batch;
+
+        Assignment(Worker worker, List<Invocation> batch) {
+            this.worker = worker;
+            this.batch = batch;
+        }
+
+        static void begin(Assignment assignment) {
+            if (assignment != null) {
+                assignment.worker.send(assignment.batch);
+            }
+        }
+    }
+
     private final Model model;
     private final int capacity;
 
@@ -197,8 +214,7 @@ final class ModelWorkers {
     // -- Requests --
 
     Outcome submit(Invocation request) {
-        Worker worker;
-        List<Invocation> batch = null;
+        Assignment next;
         synchronized (this) {
             if (leaving || closed) {
                 return Outcome.LEAVING;
@@ -208,14 +224,9 @@ final class ModelWorkers {
             }
             unanswered++;
             queue.add(request);
-            worker = assign(request.loop());
-            if (worker != null) {
-                batch = worker.batch;
-            }
+            next = assign(request.loop());
         }
-        if (worker != null) {
-            worker.send(batch);
-        }
+        Assignment.begin(next);
         return Outcome.TAKEN;
     }
 
@@ -232,8 +243,7 @@ final class ModelWorkers {
 
     void answered(Worker worker, ByteBuf frame) {
         List<Invocation> batch;
-        Worker next;
-        List<Invocation> nextBatch = null;
+        Assignment next;
         boolean kept;
         synchronized (this) {
             batch = worker.batch;
@@ -247,14 +257,9 @@ final class ModelWorkers {
                 idle.addFirst(worker);
             }
             next = assign(worker.loop());
-            if (next != null) {
-                nextBatch = next.batch;
-            }
         }
         // The worker first: it computes while the answer is sent.
-        if (next != null) {
-            next.send(nextBatch);
-        }
+        Assignment.begin(next);
         if (!kept) {
             worker.shutdown();
         }
@@ -264,24 +269,18 @@ final class ModelWorkers {
     }
 
     private void makeIdle(Worker worker) {
-        Worker next;
-        List<Invocation> batch = null;
+        Assignment next;
         synchronized (this) {
             if (workers.contains(worker)) {
                 idle.addFirst(worker);
             }
             next = assign(worker.loop());
-            if (next != null) {
-                batch = next.batch;
-            }
         }
-        if (next != null) {
-            next.send(batch);
-        }
+        Assignment.begin(next);
     }
 
-    /** Gives the next batch to a worker, and returns it; null where there is no work, no worker, or not yet. */
-    private Worker assign(EventLoop near) {
+    /** Gives the next batch to a worker; null where there is no work, no worker, or not yet. */
+    private Assignment assign(EventLoop near) {
         if (queue.isEmpty() || idle.isEmpty() || !isTime()) {
             return null;
         }
@@ -295,7 +294,7 @@ final class ModelWorkers {
                 worker.batch.add(queue.poll());
             }
         }
-        return worker;
+        return new Assignment(worker, worker.batch);
     }
 
     /** Whether the batch that is next is full, or has been waited for as long as it may. */
@@ -317,21 +316,15 @@ final class ModelWorkers {
     }
 
     private void gathered(EventLoop loop) {
-        Worker worker;
-        List<Invocation> batch = null;
+        Assignment next;
         synchronized (this) {
             gathering = false;
-            worker = assign(loop);
-            if (worker != null) {
-                batch = worker.batch;
-                if (!queue.isEmpty() && !idle.isEmpty()) {
-                    loop.execute(() -> gathered(loop));
-                }
+            next = assign(loop);
+            if (next != null && !queue.isEmpty() && !idle.isEmpty()) {
+                loop.execute(() -> gathered(loop));
             }
         }
-        if (worker != null) {
-            worker.send(batch);
-        }
+        Assignment.begin(next);
     }
 
     /** One on the same event loop, if there is one: it need not be woken up. */
