@@ -69,7 +69,7 @@ _WHERE = (
 
 
 def raise_open_file_limit() -> None:
-    """Let this process and its children have as many files open as it may: a model costs it about six."""
+    """Let this process and its children have as many files open as it may: a worker costs two in each of two."""
     with suppress(ImportError, ValueError, OSError):
         import resource
 

@@ -75,13 +75,17 @@ def test_it_belongs_to_one_java_and_its_jars(archive: Path, tmp_path: Path) -> N
     assert class_data.find(found._replace(executable=tmp_path / "bin" / "java"), jars) is None
 
 
+def place_java(home: Path, version: str, program: str) -> None:
+    """Make a directory look like a Java's home."""
+    (home / "bin").mkdir()
+    (home / "bin" / "java").write_text(program)
+    (home / "bin" / "java").chmod(0o755)
+    (home / "release").write_text(f'JAVA_VERSION="{version}"')
+
+
 def test_a_java_that_is_too_old_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], archive: Path) -> None:
     """The command ends with the status of what is missing before anything is started, and says what is."""
-    program = tmp_path / "bin" / "java"
-    program.parent.mkdir()
-    program.write_text("")
-    program.chmod(0o755)
-    (tmp_path / "release").write_text('JAVA_VERSION="11.0.2"')
+    place_java(tmp_path, "11.0.2", "")
     assert main(["prepare"], {"JAVA_HOME": str(tmp_path)}) == 3
     assert "Java 11" in capsys.readouterr().err
 
@@ -90,11 +94,7 @@ def test_a_java_that_does_not_run_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], archive: Path
 ) -> None:
     """What the server that was started for it printed is in the message."""
-    program = tmp_path / "bin" / "java"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\necho no Java at all; exit 4\n")
-    program.chmod(0o755)
-    (tmp_path / "release").write_text('JAVA_VERSION="21.0.2"')
+    place_java(tmp_path, "21.0.2", "#!/bin/sh\necho no Java at all; exit 4\n")
     assert main(["prepare"], {"JAVA_HOME": str(tmp_path)}) == 1
     assert "no Java at all" in capsys.readouterr().err
     assert not archive.exists()

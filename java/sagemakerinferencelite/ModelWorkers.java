@@ -177,10 +177,15 @@ final class ModelWorkers {
     /** The worker's connection has ended: nobody will answer what it was asked. */
     void lost(Worker worker, boolean wasLoaded) {
         List<Invocation> owed;
+        boolean kept;
         synchronized (this) {
             idle.remove(worker);
             owed = worker.batch;
             worker.batch = null;
+            kept = workers.contains(worker);
+        }
+        if (!kept) {
+            worker.shutdown(); // one too many, that was busy when it was to go
         }
         if (owed != null) {
             fail(owed);

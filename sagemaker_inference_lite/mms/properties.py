@@ -68,10 +68,10 @@ def server_properties(
 
 
 def backstop_seconds(settings: Settings) -> int:
-    """MMS's one time-out for a load and a request alike (WorkerThread.java:142-158), out of the way.
+    """MMS's one time-out for a load and a request alike, out of the way.
 
-    The zygote keeps the two limits. When MMS's own runs out it starts a second worker beside the first, so it
-    must come after all that the zygote may need: the load's tries, and a request behind them.
+    The zygote keeps the two limits. When this one runs out the front end gives the worker's connection up
+    (Worker.java), so it must come after all that the zygote may need: the load's tries, and a request behind them.
     """
     return 4 * settings.startup_timeout + settings.model_server_timeout + _SECONDS_PER_HOUR
 
