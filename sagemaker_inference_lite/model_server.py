@@ -25,7 +25,7 @@ from sagemaker_inference_lite.errors import (
     ProcessEndedError,
     StartTimeoutError,
 )
-from sagemaker_inference_lite.mms import class_data, command, java, properties
+from sagemaker_inference_lite.mms import class_data, command, hosts, java, native_library, properties
 from sagemaker_inference_lite.process_group import kill_group
 from sagemaker_inference_lite.requirements import installer, overlay
 from sagemaker_inference_lite.requirements.wanted import Requirements, to_install
@@ -123,10 +123,14 @@ class _Server:
             settings, self._handler, size.workers.value, size.event_loops.value, self._directory
         )
         (self._directory / "mms.properties").write_text(properties.render(written), encoding="latin-1")
+        (self._directory / command.HOSTS_FILE).write_text(hosts.text())
         in_force = self._in_force = properties.overridden(written, self._environ)
         self._address = properties.parse_address(in_force["inference_address"])
         self._size = properties.sizes_in_force(size, in_force, self._environ)
         preflight.check_address(self._address)
+        self._library = native_library.find(self._server_jar)
+        if self._library is None:
+            native_library.check_directory(self._directory)
         preflight.raise_open_file_limit()
         for warning in warnings_for(self._environ):
             logger.warning("%s", warning)
@@ -206,7 +210,13 @@ class _Server:
         """Start Multi Model Server, which waits for the word before it does anything that others can see."""
         archive = class_data.find(self._java, command.class_path(self._server_jar))
         argv = command.command(
-            self._java, self._server_jar, self._directory / "mms.properties", self._settings, self._size, archive
+            self._java,
+            self._server_jar,
+            self._directory / "mms.properties",
+            self._settings,
+            self._size,
+            archive,
+            self._library,
         )
         logger.info(
             "starting on port %d: handler %s, Java %d (%s), %s",

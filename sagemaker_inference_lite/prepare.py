@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from sagemaker_inference_lite.errors import LaunchError, PreflightError
-from sagemaker_inference_lite.mms import class_data, command, java
+from sagemaker_inference_lite.errors import LaunchError
+from sagemaker_inference_lite.mms import class_data, command, java, native_library
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -41,54 +41,67 @@ _REQUESTS = (
 
 
 class Archive(NamedTuple):
-    """An archive that was made.
+    """An archive of the front end's classes.
 
     Attributes:
         path: The file.
         size: Its bytes.
-        java: The Java that it is for.
-        seconds: How long it took.
+        seconds: How long it took to make.
     """
 
     path: Path
     size: int
-    java: java.Java
     seconds: float
 
 
-def make_class_data(environ: Mapping[str, str]) -> Archive:
-    """Make the archive of the front end's classes (mms/class_data.py) for the Java that a server would take.
+class Prepared(NamedTuple):
+    """What was made.
 
-    A server is started for it, on no port, and asked a few things.
+    Attributes:
+        java: The Java that it is for.
+        library: The front end's native library.
+        archive: None where Java is too old for one.
+    """
+
+    java: java.Java
+    library: Path
+    archive: Archive | None
+
+
+def prepare(environ: Mapping[str, str]) -> Prepared:
+    """Unpack the front end's native library, and archive its classes for the Java that a server would take.
 
     Raises:
-        LaunchError: Java or multi-model-server is not there, Java is older than 17, the package's directory cannot be
-            written to, or a step failed; the message says which, and what it printed.
+        LaunchError: Java or multi-model-server is not there, the package's directory cannot be written to, or a step
+            failed; the message says which, and what it printed.
     """
-    begun = time.monotonic()
+    server_jar = command.find_model_server_jar()
     found = java.find_java(environ)
-    if found.version < class_data.OLDEST_VERSION:
-        raise PreflightError(
-            f"{found.executable} ({found.source}) is Java {found.version}: an archive of classes takes "
-            f"{class_data.OLDEST_VERSION} or newer. Without one a server starts too, only later."
-        )
-    jars = command.class_path(command.find_model_server_jar())
-    archive = class_data.archive_path(found, jars)
     try:
-        archive.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="sil-") as scratch:
-            classes = Path(scratch, "classes")
-            _rehearse(Path(scratch), classes, environ)
-            # Beside its place, and moved there whole: a server that starts meanwhile finds it or does not.
-            made = archive.with_suffix(f".{os.getpid()}")
-            _run(class_data.dump_command(found, jars, command.fixed_flags(found.version), classes, made), _DUMP_SECONDS)
-            made.replace(archive)
+        library = native_library.unpack(server_jar)
+        if found.version < class_data.OLDEST_VERSION:
+            return Prepared(found, library, None)
+        return Prepared(found, library, _archive_classes(found, command.class_path(server_jar), environ))
     except OSError as error:
         raise LaunchError(
-            f"The archive cannot be written: {error}. Whoever installed the package can make it, while the image is "
-            "built."
+            f"The package's directory cannot be written to: {error}. Whoever installed the package can, while the "
+            "image is built."
         ) from error
-    return Archive(archive, archive.stat().st_size, found, time.monotonic() - begun)
+
+
+def _archive_classes(found: java.Java, jars: tuple[Path, ...], environ: Mapping[str, str]) -> Archive:
+    """Make the archive (mms/class_data.py). A server is started for it, on no port, and asked a few things."""
+    begun = time.monotonic()
+    archive = class_data.archive_path(found, jars)
+    archive.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="sil-") as scratch:
+        classes = Path(scratch, "classes")
+        _rehearse(Path(scratch), classes, environ)
+        # Beside its place, and moved there whole: a server that starts meanwhile finds it or does not.
+        made = archive.with_suffix(f".{os.getpid()}")
+        _run(class_data.dump_command(found, jars, command.fixed_flags(found.version), classes, made), _DUMP_SECONDS)
+        made.replace(archive)
+    return Archive(archive, archive.stat().st_size, time.monotonic() - begun)
 
 
 def _rehearse(scratch: Path, classes: Path, environ: Mapping[str, str]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The archive of the front end's classes: made by `prepare`, found by a server, of no harm where it does not fit."""
+"""What `prepare` makes: an archive of the front end's classes and its native library, found by a server, of no harm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from running_server import serving
 
 from sagemaker_inference_lite.cli import main
-from sagemaker_inference_lite.mms import class_data, command, java
+from sagemaker_inference_lite.errors import PreflightError
+from sagemaker_inference_lite.mms import class_data, command, java, native_library
 
 
 @pytest.fixture
@@ -20,6 +21,15 @@ def archive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = class_data.archive_path(found, command.class_path(command.find_model_server_jar()))
     path.unlink(missing_ok=True)
     monkeypatch.delenv("JAVA_HOME", raising=False)
+    yield path
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def library() -> Iterator[Path]:
+    """Where the native library is once it is unpacked, which it is not now."""
+    path = native_library.place(command.find_model_server_jar())
+    path.unlink(missing_ok=True)
     yield path
     path.unlink(missing_ok=True)
 
@@ -77,17 +87,21 @@ def test_it_belongs_to_one_java_and_its_jars(archive: Path, tmp_path: Path) -> N
 
 def place_java(home: Path, version: str, program: str) -> None:
     """Make a directory look like a Java's home."""
-    (home / "bin").mkdir()
+    (home / "bin").mkdir(parents=True)
     (home / "bin" / "java").write_text(program)
     (home / "bin" / "java").chmod(0o755)
     (home / "release").write_text(f'JAVA_VERSION="{version}"')
 
 
-def test_a_java_that_is_too_old_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], archive: Path) -> None:
-    """The command ends with the status of what is missing before anything is started, and says what is."""
+def test_a_java_that_is_too_old_for_an_archive_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], archive: Path
+) -> None:
+    """The native library is unpacked for any Java; the command says why there is no archive, and an image is built."""
     place_java(tmp_path, "11.0.2", "")
-    assert main(["prepare"], {"JAVA_HOME": str(tmp_path)}) == 3
-    assert "Java 11" in capsys.readouterr().err
+    assert main(["prepare"], {"JAVA_HOME": str(tmp_path)}) == 0
+    printed = capsys.readouterr().out
+    assert "libnetty" in printed
+    assert "no archive of classes: that takes Java 17, and this is Java 11 (JAVA_HOME)" in printed
 
 
 def test_a_java_that_does_not_run_is_an_error(
@@ -98,3 +112,24 @@ def test_a_java_that_does_not_run_is_an_error(
     assert main(["prepare"], {"JAVA_HOME": str(tmp_path)}) == 1
     assert "no Java at all" in capsys.readouterr().err
     assert not archive.exists()
+
+
+def test_the_native_library_needs_no_temporary_directory(library: Path, tmp_path: Path) -> None:
+    """Once it is unpacked, a server does not unpack it again: it is mapped from where it is."""
+    jar = command.find_model_server_jar()
+    assert native_library.find(jar) is None
+    assert native_library.unpack(jar) == library
+    assert native_library.find(jar) == library
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "on_load").write_text("echo")
+    with serving(tmp_path) as server:
+        (java_process,) = server.processes()["java"]
+        assert str(library) in {each.path for each in java_process.memory_maps()}
+        assert server.invoke("echo on").text == "on"
+
+
+def test_a_jar_without_a_library_for_this_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the processor, and those that the front end runs on."""
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    with pytest.raises(PreflightError, match="x86-64 and arm64, and this is riscv64"):
+        native_library.unpack(command.find_model_server_jar())

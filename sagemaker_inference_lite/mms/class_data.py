@@ -30,7 +30,8 @@ def archive_path(java: Java, class_path: tuple[Path, ...]) -> Path:
     for path in (release, *class_path):
         try:
             state = path.stat()
-            digest.update(f"{path} {state.st_size} {state.st_mtime_ns}\n".encode())
+            # Whole seconds, as Java compares them: a registry keeps no finer ones.
+            digest.update(f"{path} {state.st_size} {int(state.st_mtime)}\n".encode())
         except OSError:
             digest.update(f"{path} -\n".encode())
     return DIRECTORY / f"java-{java.version}-{digest.hexdigest()[:16]}.jsa"

@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sagemaker_inference_lite.errors import ModelServerNotFoundError
-from sagemaker_inference_lite.mms import class_data
+from sagemaker_inference_lite.mms import class_data, hosts
 from sagemaker_inference_lite.mms.java import Java
 from sagemaker_inference_lite.settings import Settings
 from sagemaker_inference_lite.sizing import Sizing
 
 # What Java ends with for -XX:+ExitOnOutOfMemoryError.
 OUT_OF_MEMORY_STATUS = 3
+
+HOSTS_FILE = "hosts"
 
 MAIN_CLASS = "sagemakerinferencelite.FrontEnd"
 
@@ -68,11 +70,13 @@ def command(
     settings: Settings,
     size: Sizing,
     archive: Path | None = None,
+    library: Path | None = None,
 ) -> list[str]:
     """The command line of the front end.
 
     Args:
         archive: Of its classes (class_data.py).
+        library: Netty's, where it is unpacked (native_library.py).
     """
     directory = properties_file.parent
     return [
@@ -86,6 +90,8 @@ def command(
         *_without_a_second_collector(fixed_flags(java.version), settings.model_server_vmargs),
         *class_data.use_flags(java, archive),
         f"-Djava.io.tmpdir={directory}",
+        *([f"-Djava.library.path={library.parent}"] if library else []),
+        *hosts.flags(directory / HOSTS_FILE, settings.allow_model_download),
         f"-Dlog4j.configurationFile={LOG_CONFIGURATION.as_uri()}",
         "-Dlog4j2.disable.jmx=true",
         "-Dio.netty.leakDetection.level=disabled",

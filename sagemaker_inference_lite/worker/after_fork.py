@@ -7,24 +7,24 @@ import ctypes
 import os
 import signal
 import sys
-from contextlib import suppress
+
+from sagemaker_inference_lite.worker.oom_score import OomScore
 
 # Found before the fork: to look for it takes 300 KB of memory of the child's own.
 _PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 _PR_SET_PDEATHSIG = 1
 
-# Of two processes of one container the kernel is to pick the worker, which is replaced, not Java or the zygote,
-# whose end is the container's. Raising one's own score needs no privilege (proc_pid_oom_score_adj(5)).
-_OOM_SCORE_ADJ = "500"
 
-
-def become_worker(parent: int, stdout: int, stderr: int) -> None:
+def become_worker(parent: int, stdout: int, stderr: int) -> OomScore:
     """Make the process that fork() has just made one of its own.
 
     Args:
         parent: The pid of the process that forked.
         stdout: Becomes file descriptor 1.
         stderr: Becomes file descriptor 2.
+
+    Returns:
+        Its score.
     """
     os.setpgid(0, 0)
     die_with_parent(parent)
@@ -36,9 +36,8 @@ def become_worker(parent: int, stdout: int, stderr: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         # Into a pipe Python would hold text back until 8 KiB have gathered.
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write(_OOM_SCORE_ADJ)
     reseed()
+    return OomScore()
 
 
 def prctl(option: int, argument: int) -> bool:

@@ -83,7 +83,7 @@ def live(
     """
     status = 1
     try:
-        become_worker(parent, *birth.outputs)
+        score = become_worker(parent, *birth.outputs)
         for descriptor in birth.outputs:
             os.close(descriptor)
         close_inherited()
@@ -91,6 +91,7 @@ def live(
             load=birth.load,
             connection=birth.connection,
             page=birth.page,
+            score=score,
             say=birth.events.sendall,
             default_handler=inheritance.handler,
             default_entry_point=inheritance.entry_point,

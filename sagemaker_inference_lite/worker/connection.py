@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Sequence
-from typing import Callable
+from typing import Any, Callable, TypeVar
 
 from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.mms import wire
+
+_T = TypeVar("_T")
 
 # LOAD is hardly ever longer than this.
 _PIECE = 1 << 14
@@ -31,10 +34,20 @@ class Connection:
         self._buffer = memoryview(b"")
         self._filled = 0
         self._begun = b""
+        self._when_quiet: Callable[[], None] = lambda: None
 
     def allow(self, max_bytes: int) -> None:
         """Let messages have so many bytes from now on."""
         self._max_bytes = max_bytes
+
+    def tell_when_quiet(self, seconds: float, then: Callable[[], None]) -> None:
+        """Have receive() call something, once, when nothing has come for so long.
+
+        The kernel keeps the time (SO_RCVTIMEO, socket(7)): a message that comes earlier costs no system call more.
+        """
+        self._when_quiet = then
+        whole = int(seconds)
+        self._limit_waiting(whole, int(1_000_000 * (seconds - whole)))
 
     def receive(self, on_first_bytes: Callable[[], None] = lambda: None) -> wire.Message | None:
         """The next message; waits for it. None at the end of the stream.
@@ -49,7 +62,7 @@ class Connection:
             # Holds every small request whole, so that it is read with one call, and the head of every large one. Made
             # here and not before, because the zygote, which has all connections, never comes here.
             self._buffer = memoryview(bytearray(wire.LARGE_BODY_AT))
-        self._filled = self.sock.recv_into(self._buffer)
+        self._filled = self._wait_for(self.sock.recv_into, self._buffer)
         if not self._filled:
             return None
         on_first_bytes()
@@ -95,8 +108,19 @@ class Connection:
         for piece in pieces:
             self.sock.sendall(piece)
 
+    def _wait_for(self, receive: Callable[..., _T], *arguments: Any) -> _T:
+        while True:
+            try:
+                return receive(*arguments)
+            except BlockingIOError:
+                self._limit_waiting(0, 0)  # for ever
+                self._when_quiet()
+
+    def _limit_waiting(self, seconds: int, microseconds: int) -> None:
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, microseconds))
+
     def _read(self) -> None:
-        count = self.sock.recv_into(self._buffer[self._filled :])
+        count = self._wait_for(self.sock.recv_into, self._buffer[self._filled :])
         if not count:
             raise self._ended(self._filled)
         self._filled += count
@@ -115,9 +139,9 @@ class Connection:
         self._fill(len(self._buffer))
         rest = size - self._filled
         # Written once, by the kernel, to where it stays.
-        tail = self.sock.recv(rest, socket.MSG_WAITALL)
-        while len(tail) < rest:  # a signal came in between
-            more = self.sock.recv(rest - len(tail), socket.MSG_WAITALL)
+        tail = self._wait_for(self.sock.recv, rest, socket.MSG_WAITALL)
+        while len(tail) < rest:  # a signal came in between, or the time of tell_when_quiet()
+            more = self._wait_for(self.sock.recv, rest - len(tail), socket.MSG_WAITALL)
             if not more:
                 raise self._ended(self._filled + len(tail))
             tail += more

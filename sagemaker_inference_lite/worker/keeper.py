@@ -40,7 +40,7 @@ def become_keeper(
         zygote: The pid of the zygote, which has forked it.
     """
     try:
-        become_worker(zygote, *outputs)
+        score = become_worker(zygote, *outputs)
         for descriptor in outputs:
             os.close(descriptor)
         log_lines.belong_to_model(load.model_name)
@@ -50,6 +50,7 @@ def become_keeper(
         gc.collect()
         # Objects that the collector never visits again are pages that no worker has to copy.
         gc.freeze()
+        score.waits()
         control.send(json.dumps(said).encode())
         if said["unfit"]:
             os._exit(0)

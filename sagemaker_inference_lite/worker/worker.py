@@ -24,6 +24,7 @@ from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.connection import Connection
 from sagemaker_inference_lite.worker.imports import imported_since, latest_import
 from sagemaker_inference_lite.worker.loader import Handle, import_handler, read_manifest, start_handler
+from sagemaker_inference_lite.worker.oom_score import OomScore
 from sagemaker_inference_lite.worker.slot_page import SlotPage
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,9 @@ LOAD_FAILED = b"F"
 LOAD_MEMORY = b"M"
 NO_MESSAGE = b"W"  # the front end sent what is no message
 REFUSED = b"R"  # one request was refused because the model is not there; try to load it again
+
+# How long after its last answer a worker counts as one that waits.
+_QUIET_SECONDS = 1.0
 
 # The names of a few thousand modules.
 LONGEST_WORD = 100_000
@@ -68,6 +72,7 @@ class Job(NamedTuple):
         load: The front end's LOAD.
         connection: Where its requests come from.
         page: Shared with the zygote.
+        score: Of this process.
         say: Called with each word for the zygote.
         default_handler: The handler service that the zygote has imported already, and its entry point.
         image_directories: Where the modules lie that workers of other models may share.
@@ -79,6 +84,7 @@ class Job(NamedTuple):
     load: wire.Load
     connection: Connection
     page: SlotPage
+    score: OomScore
     say: Callable[[bytes], None]
     default_handler: str | None
     default_entry_point: Any
@@ -168,8 +174,9 @@ def load_model(
 
 def _answer_requests(job: Job, handle: Handle, context: Context) -> bytes:
     connection, page, options = job.connection, job.page, job.options
+    job.score.waits()
     while True:
-        requests = _receive(connection, page)
+        requests = _receive(job)
         if requests is None:
             return CLOSED
         page.begin([request.request_id for request in requests])
@@ -179,10 +186,16 @@ def _answer_requests(job: Job, handle: Handle, context: Context) -> bytes:
         page.enter(slot_page.IDLE)
 
 
-def _receive(connection: Connection, page: SlotPage) -> list[wire.Request] | None:
-    message = connection.receive(lambda: page.enter(slot_page.READING))
+def _receive(job: Job) -> list[wire.Request] | None:
+    def begin() -> None:
+        job.page.enter(slot_page.READING)
+        if job.score.answers():
+            # Not at each answer's end: to write a score takes longer than to send an answer.
+            job.connection.tell_when_quiet(_QUIET_SECONDS, job.score.waits)
+
+    message = job.connection.receive(begin)
     if message is None:
-        page.enter(slot_page.CLOSED)
+        job.page.enter(slot_page.CLOSED)
         return None
     if isinstance(message, wire.Load):
         raise WireError("a second LOAD on a connection whose model is loaded")
@@ -191,7 +204,7 @@ def _receive(connection: Connection, page: SlotPage) -> list[wire.Request] | Non
 
 def _refuse_one(job: Job, refusal: Refusal) -> bytes:
     job.page.enter(slot_page.IDLE)
-    requests = _receive(job.connection, job.page)
+    requests = _receive(job)
     if requests is None:
         return CLOSED
     ids = [request.request_id for request in requests]

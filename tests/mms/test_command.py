@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from sagemaker_inference_lite.errors import ModelServerNotFoundError
-from sagemaker_inference_lite.mms import command, java
+from sagemaker_inference_lite.mms import command, hosts, java
 from sagemaker_inference_lite.settings import Settings
 from sagemaker_inference_lite.sizing import Size, Sizing
 
@@ -233,3 +234,29 @@ def test_no_jar(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: bool) 
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(ModelServerNotFoundError, match="pip install multi-model-server"):
         command.find_model_server_jar()
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+def test_names_are_looked_up_in_a_file() -> None:
+    """A front end that fetches no models asks no name service, which it might wait for at its start."""
+    option = "-Djdk.net.hosts.file=/tmp/private/hosts"
+    assert option in options()
+    assert option not in options(allow_model_download=True)
+
+
+def test_the_file_of_names(tmp_path: Path) -> None:
+    """What the machine's own file has, and then this machine's name, known to it or not."""
+    (tmp_path / "hosts").write_text("10.0.0.7 neighbour")
+    own = f"127.0.0.1 localhost {socket.gethostname()}\n"
+    assert hosts.text(tmp_path / "hosts") == f"10.0.0.7 neighbour\n{own}"
+    assert hosts.text(tmp_path / "missing").strip() == own.strip()
+
+
+def test_a_native_library_that_is_unpacked() -> None:
+    """Java looks for it where it is."""
+    runtime = java.Java(Path("/jre/bin/java"), 17, "JAVA_HOME")
+    found = command.command(runtime, SERVER_JAR, FILE, Settings(), SIZES, library=Path("/package/native/lib.so"))
+    assert "-Djava.library.path=/package/native" in found
+    assert not any("java.library.path" in option for option in options())

@@ -13,6 +13,7 @@ import time
 
 LOG = logging.getLogger("handler")
 MIB = 1 << 20
+HELD = []
 
 
 def obey(command, context):
@@ -104,6 +105,11 @@ def do_memory(argument, context):
 
 def do_allocate(argument, context):
     return str(len(b"x" * (int(argument) * MIB)))  # written to: zeros would cost nothing
+
+
+def do_hold(argument, context):
+    """As do_allocate, for good."""
+    HELD.append(b"x" * (int(argument) * MIB))
 
 
 def do_print(argument, context):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable
 
@@ -54,13 +55,48 @@ def test_the_kernel_picks_the_worker_and_the_caller_is_told_507(limited: Server)
     assert limited.stop() == 0
 
 
+def test_who_asks_for_memory_goes_and_nobody_else(limited: Server) -> None:
+    """Models of the size of those that are loaded, until there is no room: each earlier one stays the same process."""
+    pids = {}
+    for number in range(8):
+        name = f"model-{number}"
+        status = limited.load(name, "hold 150").status_code
+        if status != 200:
+            break
+        pids[name] = limited.invoke("pid", name).text
+    assert status == 507
+    assert len(pids) >= 2
+    # A request's turn: a small model that asks for too much, beside those that have far more and wait.
+    assert limited.load("small").status_code == 200
+    eventually(lambda: len(set(worker_scores(limited))) == 1)  # the others have had nothing to do for a while
+    assert limited.invoke("allocate 500", "small").status_code == 507
+    assert {each: limited.invoke("pid", each).text for each in pids} == pids
+    assert limited.unload("model-0").status_code == 200
+    assert limited.load(name, "hold 150").status_code == 200
+
+
+def worker_scores(server: Server) -> list[int]:
+    """The kernel's scores of all workers."""
+    return [int(Path(f"/proc/{each.pid}/oom_score_adj").read_text()) for each in server.processes()["worker"]]
+
+
+def scores(server: Server) -> dict[str, int]:
+    """The kernel's scores of the processes, by role."""
+    found = {role: processes[0].pid for role, processes in server.processes().items() if processes}
+    return {role: int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for role, pid in found.items()}
+
+
 def test_workers_ask_to_be_picked_first(multi: Server, model: str) -> None:
-    """A worker's score is above that of the processes whose end would be the container's."""
-    multi.load(model)
-    scores = {
-        role: int(Path(f"/proc/{found[0].pid}/oom_score_adj").read_text())
-        for role, found in multi.processes().items()
-        if found
-    }
-    assert scores["worker"] > max(scores["java"], scores["zygote"])
+    """A worker's score is above that of Java and the zygote; higher while it answers; highest while it loads."""
+    with ThreadPoolExecutor() as pool:
+        load = pool.submit(multi.load, model, "sleep 1")
+        eventually(lambda: scores(multi).get("worker") == 1000)
+        assert load.result().status_code == 200
+        waiting = eventually(lambda: (found := scores(multi))["worker"] < 1000 and found)
+        assert waiting["worker"] > max(waiting["java"], waiting["zygote"])
+        answer = pool.submit(multi.invoke, "sleep 1", model)
+        eventually(lambda: waiting["worker"] < scores(multi)["worker"] < 1000)
+        assert answer.result().status_code == 200
+    eventually(lambda: scores(multi) == waiting)
+    assert multi.invoke("echo on", model).text == "on"
     multi.unload(model)

@@ -40,7 +40,7 @@ def test_a_worker_is_a_process_of_its_own() -> None:
     assert group is True
     assert handlers == [True] * 4
     assert wakeup == -1
-    assert score == 500
+    assert score == 1000
 
 
 def test_lines_are_printed_at_once() -> None:

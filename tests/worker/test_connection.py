@@ -438,3 +438,23 @@ def test_from_one_way_to_the_other(sockets: tuple[socket.socket, Peer]) -> None:
         pass
     peer.send(encode_requests(requests_of(b"1")))
     assert connection.receive() == requests_of(b"1")
+
+
+def test_it_tells_once_when_nothing_has_come(sockets: tuple[socket.socket, Peer]) -> None:
+    """What is to be done after a while of quiet is done once, and messages are whole however slowly they come."""
+    ours, peer = sockets
+    connection = Connection(ours, LIMIT)
+    told = []
+    for body in (b"short", LARGE):
+        connection.tell_when_quiet(0.05, lambda: told.append(time.monotonic()))
+        sent = requests_of(body)
+        message = encode_requests(sent)
+        rest = threading.Timer(0.3, peer.sock.sendall, [message[-3:]])
+        rest.start()
+        peer.send(message[:-3])
+        received = connection.receive()
+        rest.join()
+        assert isinstance(received, list)
+        assert [bytes(parameter.value) for parameter in received[0].parameters] == [body]
+        assert len(told) == 1
+        told.clear()
