@@ -68,7 +68,9 @@ class Modules:
     def holds_locations(self, attributes: dict[int, int]) -> bool:
         """Whether a resource is one of the directories that list locations: /packages, /modules and all in that."""
         module = self.string(attributes.get(MODULE, 0))
-        return module == b"modules" or (not module and self.string(attributes.get(BASE, 0)) in (b"/modules", b"/packages"))
+        return module == b"modules" or (
+            not module and self.string(attributes.get(BASE, 0)) in (b"/modules", b"/packages")
+        )
 
 
 def compress(image: bytes) -> bytes:

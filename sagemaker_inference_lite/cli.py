@@ -95,11 +95,12 @@ def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _prepare(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     java, library, archive = prepare(environ)
+    name = f"Java {java.version} ({java.source})"
     print(f"{library}: unpacked")
     if archive:
-        print(f"{archive.path}: {archive.size / 1e6:.0f} MB, for Java {java.version} ({java.source}), made in {archive.seconds:.1f} s")
+        print(f"{archive.path}: {archive.size / 1e6:.0f} MB, for {name}, made in {archive.seconds:.1f} s")
     else:
-        print(f"no archive of classes: that takes Java 17, and this is Java {java.version} ({java.source})")
+        print(f"no archive of classes: that takes Java 17, and this is {name}")
     return 0
 
 
