@@ -12,7 +12,7 @@ TESTS := $(PYTHON) tools/run_tests.py
 TYPED := sagemaker_inference_lite setup.py tools tests $(wildcard benchmarks/*.py container/*.py demo/*.py java/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve test test-all test-frameworks check format bench bench-quick bench-codecs clean
+.PHONY: help venv demo serve test test-all test-frameworks test-container check format bench bench-quick bench-codecs clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-all: ## The tests on every Python from 3.9 to 3.13 that is found, without c
 
 test-frameworks: ## Serve models of scikit-learn, PyTorch, ONNX Runtime and AWS's toolkits
 	@$(TESTS) --frameworks $(ARGS)
+
+test-container: ## Build images and run them on a Docker engine that is started for it; as root, on Debian or Ubuntu
+	@$(TESTS) --container $(ARGS)
 
 check: ## Check style, format and types
 	@$(IN) check ruff check --quiet .

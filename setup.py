@@ -64,6 +64,8 @@ EXTRAS = {
         "torch>=2.13.0,<2.13.1",
         "transformers>=4.57,<5; python_version < '3.13'",
     ],
+    # What tests/container/ pushes with, and to: AWS's command line, and a server that answers for AWS.
+    "container": ["awscli>=1.29.19", "bcrypt>=4", "moto[server]>=5"],
     "check": [
         "mypy>=1.18",
         "ruff>=0.17,<0.18",  # a later release may want another format

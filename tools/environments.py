@@ -51,6 +51,7 @@ PURPOSES = {
     "demo": Purpose(("jre", "demo"), "wheel"),
     "test": Purpose(("jre", "test"), "wheel"),
     "frameworks": Purpose(("jre", "test", "frameworks"), "wheel"),
+    "container": Purpose(("test", "container"), "wheel"),
     "check": Purpose(("check", "test"), "once"),
     "dev": Purpose(("jre", "demo", "test", "check"), "tree"),
     "bench-codecs": Purpose(("fast",), "wheel"),
@@ -104,6 +105,30 @@ def prepare(name: str, python: str = sys.executable) -> Environment:
         wheel = _wheel(directory) if purpose.installs == "wheel" else None
         _install(directory, purpose, wheel)
     return Environment(directory, wheel)
+
+
+def download(python: str, *others: str) -> Path:
+    """A directory with wheels for an interpreter, for where there is no package index: downloaded, or built.
+
+    Args:
+        others: Requirements; none for the package itself, as the tree is now, with its extra ``jre``.
+
+    Raises:
+        PrepareError: They cannot be had.
+    """
+    directory = ENVIRONMENTS / f"wheels-py{version_of(python)}"
+    with _locked():
+        _create(directory, python)
+        wheel = _wheel(directory)
+        wanted = others or (f"{wheel}[jre]",)
+        name = hashlib.sha256("\n".join([_digest([ROOT / "setup.py"]), *wanted]).encode()).hexdigest()[:16]
+        target = directory / "wheels" / name
+        if not target.is_dir():
+            unfinished = target.with_suffix(".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _pip(directory, "wheel", "--wheel-dir", str(unfinished), *wanted)
+            unfinished.rename(target)
+    return target
 
 
 def version_of(python: str) -> str:

@@ -4,6 +4,7 @@
     python tools/run_tests.py [ARGUMENT ...]            on the interpreter that runs this, under coverage
     python tools/run_tests.py --all [ARGUMENT ...]      on every Python served that is found on this machine, without
     python tools/run_tests.py --frameworks [ARGUMENT ...]  those of tests/frameworks/, with the libraries they need
+    python tools/run_tests.py --container [ARGUMENT ...]  those of tests/container/, with a Docker engine of their own
 
 Further arguments go to pytest. The wheel is built from the tree as it is now and installed in a virtual environment
 of its own for each version of Python; pytest is started where it cannot see the tree.
@@ -16,26 +17,48 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from environments import ROOT, Environment, PrepareError, prepare, version_of
+import engine
+from environments import ENVIRONMENTS, ROOT, Environment, PrepareError, download, prepare, version_of
 
 VERSIONS = tuple(f"3.{minor}" for minor in range(9, 14))
+# Debian's releases that images are built on, and their Pythons.
+BASES = {"bookworm": "3.11", "trixie": "3.13"}
+# What stands for images that others have made, on one of them.
+FRAMEWORK_BASE = "bookworm"
+FRAMEWORKS = {
+    "SCIKIT_LEARN": ("scikit-learn>=1.0",),
+    "HUGGING_FACE": ("sagemaker-huggingface-inference-toolkit>=2.6.0", "transformers>=4.57,<5", "setuptools>=68,<81"),
+}
 CONFIGURATION = ROOT / "pyproject.toml"
 
 
-def run_suite(python: str, arguments: Sequence[str], measured: bool, frameworks: bool = False) -> bool:
-    """Runs the tests on one interpreter and, if measured, prints what they cover; whether all passed."""
-    environment = prepare("frameworks" if frameworks else "test", python)
-    arguments = _from_root(arguments, ROOT / "tests" / "frameworks" if frameworks else ROOT / "tests")
+def run_suite(
+    python: str,
+    arguments: Sequence[str],
+    measured: bool,
+    purpose: str = "test",
+    more_variables: Mapping[str, str] | None = None,
+) -> bool:
+    """Runs the tests on one interpreter and, if measured, prints what they cover; whether all passed.
+
+    Args:
+        purpose: "test", or another one that has its tests in a directory of its name.
+    """
+    environment = prepare(purpose, python)
+    arguments = _from_root(arguments, ROOT / "tests" if purpose == "test" else ROOT / "tests" / purpose)
     # A scratch directory: a child process that looks for modules in its own directory must not find the tree.
     scratch = environment.directory / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     variables = {
         **environment.variables(),
+        **(more_variables or {}),
         "COVERAGE_FILE": str(scratch / ".coverage"),
         "INFERENCE_LITE_TEST_INSTALLED": "1",
         "INFERENCE_LITE_TEST_WHEEL": str(environment.wheel),
@@ -94,6 +117,27 @@ def _patch_number(version: str) -> int:
     return int(last) if last.isdigit() else -1
 
 
+def run_container(arguments: Sequence[str]) -> bool:
+    """Starts an engine, makes what images are built of, runs tests/container/, and ends the engine; whether all passed."""
+    engine.check()
+    images = ENVIRONMENTS / "images"
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda suite: engine.debian(suite, images / f"{suite}.tar"), BASES))
+    variables = {"INFERENCE_LITE_TEST_IMAGES": str(images)}
+    for suite, version in BASES.items():
+        python = find_python(version)
+        if python is None:
+            raise PrepareError(f"Debian {suite} has Python {version}, and its wheels are fetched with one: install it.")
+        variables[f"INFERENCE_LITE_TEST_WHEELS_{suite.upper()}"] = str(download(python))
+        if suite == FRAMEWORK_BASE:
+            for name, requirements in FRAMEWORKS.items():
+                variables[f"INFERENCE_LITE_TEST_WHEELS_{name}"] = str(download(python, *requirements))
+    with tempfile.TemporaryDirectory(prefix="engine-") as scratch, engine.engine(Path(scratch, "docker")) as running:
+        variables["INFERENCE_LITE_TEST_ENGINE"] = running.host
+        variables["INFERENCE_LITE_TEST_PROXY_PORT"] = str(running.proxy_port)
+        return run_suite(sys.executable, arguments, False, "container", variables)
+
+
 def run_all(arguments: Sequence[str], skip: Sequence[str]) -> bool:
     """Runs the tests on every version that is found, and says how each went; whether none failed."""
     outcomes: dict[str, str] = {}
@@ -125,14 +169,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run the tests against the installed wheel.")
     parser.add_argument("--all", action="store_true", help="on every Python served that is found")
     parser.add_argument("--frameworks", action="store_true", help="those of tests/frameworks/, without coverage")
+    parser.add_argument("--container", action="store_true", help="those of tests/container/, on an engine of their own")
     parser.add_argument("--skip", action="append", default=[], metavar="VERSION", help="leave a version out")
     options, arguments = parser.parse_known_args()
     if options.all:
         return 0 if run_all(arguments, options.skip) else 1
     try:
-        measured = not options.frameworks
-        return 0 if run_suite(sys.executable, arguments, measured, options.frameworks) else 1
-    except PrepareError as error:
+        if options.container:
+            return 0 if run_container(arguments) else 1
+        purpose = "frameworks" if options.frameworks else "test"
+        return 0 if run_suite(sys.executable, arguments, not options.frameworks, purpose) else 1
+    except (PrepareError, engine.EngineError) as error:
         parser.exit(1, f"{error}\n")
 
 

@@ -48,7 +48,57 @@ def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     raise AssertionError(f"{condition} did not become true in {seconds} seconds")
 
 
-class Server:
+class Endpoint:
+    """A server that is asked, wherever it runs.
+
+    Args:
+        url: Where it listens.
+        base_dir: Its base directory, as this process sees it.
+        seen_at: The same, as the server sees it.
+    """
+
+    def __init__(self, url: str, base_dir: Path, seen_at: Path) -> None:
+        self.url = url
+        self.base_dir = base_dir
+        self.seen_at = seen_at
+
+    def ping(self) -> int | None:
+        """The status of /ping; None where nobody answers."""
+        try:
+            return requests.get(self.url + "/ping", timeout=5).status_code
+        except requests.ConnectionError:
+            return None
+
+    def invoke(self, command: Any = "echo", model: str | None = None, **keywords: Any) -> requests.Response:
+        """Send a command to the handler."""
+        path = f"/models/{model}/invoke" if model else "/invocations"
+        headers = {"Content-Type": "application/octet-stream", **keywords.pop("headers", {})}
+        return requests.post(self.url + path, data=command, headers=headers, timeout=60, **keywords)
+
+    def load(self, name: str, on_load: str = "", **more: Any) -> requests.Response:
+        """Make a model directory as the platform does, and load it."""
+        directory = self.base_dir / "models" / name / "model"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "on_load").write_text(on_load or "echo")
+        url = str(self.seen_at / directory.relative_to(self.base_dir))
+        return requests.post(self.url + "/models", json={"model_name": name, "url": url, **more}, timeout=120)
+
+    def unload(self, name: str) -> requests.Response:
+        """DELETE a model."""
+        return requests.delete(self.url + f"/models/{name}", timeout=60)
+
+    def listed(self) -> list[str]:
+        """The names in GET /models."""
+        models = requests.get(self.url + "/models", timeout=20).json()["models"]
+        return [model["modelName"] for model in models]
+
+    def described(self, name: str) -> dict[str, Any]:
+        """GET /models/NAME."""
+        answer: dict[str, Any] = requests.get(f"{self.url}/models/{name}", timeout=20).json()
+        return answer
+
+
+class Server(Endpoint):
     """One run of tests/programs/serve.py.
 
     Args:
@@ -56,9 +106,8 @@ class Server:
     """
 
     def __init__(self, base_dir: Path, handler: str | None = HANDLER, **environ: str) -> None:
-        self.base_dir = base_dir
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__(f"http://127.0.0.1:{self.port}", base_dir, base_dir)
         # Not under base_dir, whose path is too long for the sockets that are made there.
         self.temporary = Path(tempfile.mkdtemp(prefix="test-"))
         self.log = base_dir / f"server-{uuid.uuid4().hex[:6]}.log"
@@ -81,13 +130,6 @@ class Server:
         """All that it has printed so far."""
         return self.log.read_text(errors="replace")
 
-    def ping(self) -> int | None:
-        """The status of /ping; None where nobody answers."""
-        try:
-            return requests.get(self.url + "/ping", timeout=5).status_code
-        except requests.ConnectionError:
-            return None
-
     def ready(self, seconds: float = 60.0) -> Server:
         """Wait until /ping is 200; fail with the output where the server ends instead."""
         deadline = time.monotonic() + seconds
@@ -100,35 +142,6 @@ class Server:
     def ended(self, seconds: float = 40.0) -> int:
         """Wait for its end; its exit status."""
         return self.process.wait(seconds)
-
-    def invoke(self, command: Any = "echo", model: str | None = None, **keywords: Any) -> requests.Response:
-        """Send a command to the handler."""
-        path = f"/models/{model}/invoke" if model else "/invocations"
-        headers = {"Content-Type": "application/octet-stream", **keywords.pop("headers", {})}
-        return requests.post(self.url + path, data=command, headers=headers, timeout=60, **keywords)
-
-    def load(self, name: str, on_load: str = "", **more: Any) -> requests.Response:
-        """Make a model directory as the platform does, and load it."""
-        directory = self.base_dir / "models" / name / "model"
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "on_load").write_text(on_load or "echo")
-        return requests.post(
-            self.url + "/models", json={"model_name": name, "url": str(directory), **more}, timeout=120
-        )
-
-    def unload(self, name: str) -> requests.Response:
-        """DELETE a model."""
-        return requests.delete(self.url + f"/models/{name}", timeout=60)
-
-    def listed(self) -> list[str]:
-        """The names in GET /models."""
-        models = requests.get(self.url + "/models", timeout=20).json()["models"]
-        return [model["modelName"] for model in models]
-
-    def described(self, name: str) -> dict[str, Any]:
-        """GET /models/NAME."""
-        answer: dict[str, Any] = requests.get(f"{self.url}/models/{name}", timeout=20).json()
-        return answer
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """What it has started, by role: zygote, heir, worker, java."""

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Docker engine of its own for the tests of tests/container/, and images of Debian to build on.
+
+It needs no engine that runs already, and pulls no image. It needs Linux, root, and programs that Debian and Ubuntu have
+in their packages.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+# Programs, and the packages that they are in.
+PROGRAMS = {
+    "dockerd": "docker.io",
+    "docker": "docker.io",
+    "debootstrap": "debootstrap",
+    "docker-registry": "docker-registry",
+}
+
+# The registry that build_and_push.sh would push to, were it asked with the account that the tests have.
+ECR = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+
+MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
+PACKAGES = ("python3", "python3-venv", "python3-pip", "ca-certificates")
+# What is of no use in an image.
+LEFT_OUT = ("./var/cache/apt/*.bin", "./var/cache/apt/archives/*.deb", "./var/lib/apt/lists/*")
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+_APT_SECONDS = 300.0
+_DEBOOTSTRAP_SECONDS = 600.0
+
+
+class EngineError(Exception):
+    """There can be no engine here; the message is for the person at the terminal."""
+
+
+class Running(NamedTuple):
+    """An engine that runs.
+
+    Attributes:
+        host: What DOCKER_HOST has to be.
+        proxy_port: The port of loopback where a registry is taken for ECR's.
+    """
+
+    host: str
+    proxy_port: int
+
+
+def check() -> None:
+    """Raise EngineError unless an engine can be started here; installs what is missing where that is possible."""
+    if platform.system() != "Linux" or os.geteuid() != 0:
+        raise EngineError("An engine of its own needs Linux and root: run it with sudo, or in a virtual machine.")
+    missing = sorted({package for program, package in PROGRAMS.items() if not shutil.which(program)})
+    if not missing:
+        return
+    if not shutil.which("apt-get"):
+        raise EngineError(f"Install {', '.join(missing)} (so are Debian's packages called), and run this again.")
+    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update", "-qq"], ["install", "-qq", "--no-install-recommends", *missing]):
+        _run(["apt-get", "-y", *command], _APT_SECONDS, environ)
+
+
+@contextmanager
+def engine(directory: Path) -> Iterator[Running]:
+    """Run an engine that keeps all that it has in a directory; end it, and its containers, and take that away.
+
+    It has no bridge and changes no firewall: containers have the host's network, or none.
+
+    Raises:
+        EngineError: It does not start.
+    """
+    directory.mkdir(parents=True)
+    host, proxy_port, log = f"unix://{directory / 'docker.sock'}", _free_port(), directory / "log"
+    argv = ["dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", f"--host={host}"]
+    argv += [f"--{name}={directory / name}" for name in ("data-root", "exec-root", "pidfile")]
+    argv += [f"--insecure-registry={ECR}"]
+    # Where a test puts a registry, requests to ECR arrive. Other registries are on loopback, which goes past a proxy.
+    proxies = {f"{name}_PROXY": f"http://127.0.0.1:{proxy_port}" for name in ("HTTP", "HTTPS")}
+    try:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **proxies}
+            )
+        try:
+            _wait_for(process, directory / "docker.sock", log)
+            yield Running(host, proxy_port)
+        finally:
+            _end_containers(host)
+            _end(process)
+    finally:
+        _remove(directory)
+
+
+def debian(suite: str, archive: Path) -> Path:
+    """The files of a small Debian with Python as a tar archive; made where it is not there, in a minute.
+
+    Raises:
+        EngineError: It cannot be made.
+    """
+    if archive.is_file():
+        return archive
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    tree = archive.with_suffix(".tree")
+    shutil.rmtree(tree, ignore_errors=True)
+    argv = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, str(tree), MIRROR]
+    _run(argv, _DEBOOTSTRAP_SECONDS, os.environ)
+    unfinished = archive.with_suffix(".unfinished")
+    left_out = [f"--exclude={name}" for name in LEFT_OUT]
+    _run(["tar", "--create", f"--file={unfinished}", *left_out, f"--directory={tree}", "."], _APT_SECONDS, os.environ)
+    shutil.rmtree(tree)
+    unfinished.replace(archive)
+    return archive
+
+
+def _wait_for(process: subprocess.Popen[bytes], address: Path, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(address))
+            return
+        time.sleep(0.1)
+    raise EngineError(f"The engine does not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def _end_containers(host: str) -> None:
+    """Containers outlive an engine that is ended with some running."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        docker = ["docker", f"--host={host}"]
+        found = subprocess.run([*docker, "ps", "--quiet"], capture_output=True, text=True, timeout=_STOP_SECONDS)
+        if found.stdout.split():
+            subprocess.run([*docker, "kill", *found.stdout.split()], capture_output=True, timeout=_STOP_SECONDS)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _remove(directory: Path) -> None:
+    # An engine that was killed leaves its containers' file systems mounted.
+    for line in reversed(Path("/proc/mounts").read_text().splitlines()):
+        if line.split()[1].startswith(f"{directory}/"):
+            subprocess.run(["umount", "--lazy", line.split()[1]], check=False)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _run(argv: Sequence[str], limit_seconds: float, environ: Mapping[str, str]) -> None:
+    """Run a command whose output nobody wants to read unless it fails."""
+    print(f"{' '.join(argv[:3])} ...", file=sys.stderr, flush=True)
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=limit_seconds,
+            env=environ,
+        )
+    except subprocess.TimeoutExpired:
+        raise EngineError(f"{' '.join(argv)} did not end within {limit_seconds:.0f} seconds") from None
+    if done.returncode:
+        raise EngineError(f"{' '.join(argv)} failed with status {done.returncode}: {done.stdout[-2000:]}")
