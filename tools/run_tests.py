@@ -33,7 +33,12 @@ BASES = {"bookworm": "3.11", "trixie": "3.13"}
 FRAMEWORK_BASE = "bookworm"
 FRAMEWORKS = {
     "SCIKIT_LEARN": ("scikit-learn>=1.0",),
-    "HUGGING_FACE": ("sagemaker-huggingface-inference-toolkit>=2.6.0", "transformers>=4.57,<5", "setuptools>=68,<81"),
+    "HUGGING_FACE": (
+        "sagemaker-huggingface-inference-toolkit>=2.6.0",
+        "transformers>=4.57,<5",
+        "setuptools>=68,<81",
+        "torch>=2.13.0,<2.13.1",
+    ),
 }
 CONFIGURATION = ROOT / "pyproject.toml"
 
@@ -118,7 +123,7 @@ def _patch_number(version: str) -> int:
 
 
 def run_container(arguments: Sequence[str]) -> bool:
-    """Starts an engine, makes what images are built of, runs tests/container/, and ends the engine; whether all passed."""
+    """Runs tests/container/ on an engine that it starts, and ends afterwards; whether all passed."""
     engine.check()
     images = ENVIRONMENTS / "images"
     with ThreadPoolExecutor() as pool:

@@ -56,15 +56,20 @@ class Images:
         """What container/Dockerfile makes of such a base."""
         return self.built(CONTAINER, suite, BASE_IMAGE=self.base(suite))
 
-    def built(self, context: Path, wheels: str, **arguments: str) -> Image:
+    def built(self, context: Path, wheels: str, dockerfile: str = "Dockerfile", **arguments: str) -> Image:
         """What a directory's Dockerfile makes, with wheels and without a network."""
-        key = (context, wheels, *arguments.items())
+        key = (context, wheels, dockerfile, *arguments.items())
         if key not in self._made:
             copy = self._scratch / f"context-{len(self._made)}"
             shutil.copytree(context, copy)
             shutil.copytree(wheels_of(wheels.upper()), copy / "wheels", dirs_exist_ok=True)
             self._made[key], _ = self.client.images.build(
-                path=str(copy), buildargs={**OFFLINE, **arguments}, network_mode="none", rm=True, forcerm=True
+                path=str(copy),
+                dockerfile=dockerfile,
+                buildargs={**OFFLINE, **arguments},
+                network_mode="none",
+                rm=True,
+                forcerm=True,
             )
             shutil.rmtree(copy)
         return self._made[key]
