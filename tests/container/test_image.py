@@ -74,9 +74,10 @@ def test_the_time_until_it_is_ready(serve: Serve, tmp_path: Path, capsys: pytest
 def test_what_was_prepared_travels(engine: Engine, images: Images, serve: Serve, tmp_path: Path) -> None:
     """Once the files have been through an archive that keeps whole seconds, Java still takes that of its classes."""
     image = images.serving("bookworm")
-    original = engine.client.containers.create(image.id, "serve")
+    original = engine.client.containers.create(image, "serve")
     with (tmp_path / "files.tar").open("wb") as file:
-        file.writelines(original.export())
+        for chunk in original.export():
+            file.write(chunk)  # type: ignore[arg-type]  # bytes, whatever types-docker says
     original.remove()
     changes = [f"ENTRYPOINT {json.dumps(image.attrs['Config']['Entrypoint'])}"]
     engine.client.api.import_image_from_file(str(tmp_path / "files.tar"), "travelled", "here", changes=changes)

@@ -54,14 +54,13 @@ class Container(Endpoint):
             str(base_dir): {"bind": str(BASE_DIR), "mode": "ro"},
             str(PROGRAMS): {"bind": "/programs", "mode": "ro"},
         }
-        self.container: DockerContainer = client.containers.run(
-            image.id,
-            command,
-            detach=True,
-            environment={"SAGEMAKER_BIND_TO_PORT": str(port), **(environ or {})},
-            volumes=volumes,
-            **{"network_mode": "host", **options},
-        )
+        keywords: dict[str, Any] = {
+            "environment": {"SAGEMAKER_BIND_TO_PORT": str(port), **(environ or {})},
+            "volumes": volumes,
+            "network_mode": "host",
+            **options,
+        }
+        self.container: DockerContainer = client.containers.run(image, command, detach=True, **keywords)
 
     def logs(self) -> str:
         """What ``docker logs`` shows."""
@@ -82,14 +81,17 @@ class Container(Endpoint):
             time.sleep(0.02)
         return self
 
+    def run_inside(self, *argv: str) -> tuple[int, str]:
+        """Run a command in it; the status, and what it printed."""
+        status, output = self.container.exec_run(list(argv))
+        assert isinstance(output, bytes)
+        return status or 0, output.decode()
+
     def ask_inside(self, path: str, body: str = "", port: int = 8080) -> tuple[int, str]:
         """Ask it from inside: the status and the body; a status of 0 where nobody listens."""
-        url = f"http://127.0.0.1:{port}{path}"
-        status, output = self.container.exec_run(["python3", "-c", _ASK, url, body])
-        if status:
-            return 0, output.decode()
-        number, _, text = output.decode().partition(" ")
-        return int(number), text
+        status, output = self.run_inside("python3", "-c", _ASK, f"http://127.0.0.1:{port}{path}", body)
+        number, _, text = output.partition(" ")
+        return (0, output) if status else (int(number), text)
 
     def processes(self) -> dict[str, psutil.Process]:
         """Java and the zygote, the children of the container's first process."""
