@@ -61,8 +61,8 @@ class Images:
         key = (context, wheels, dockerfile, *arguments.items())
         if key not in self._made:
             copy = self._scratch / f"context-{len(self._made)}"
-            shutil.copytree(context, copy)
-            shutil.copytree(wheels_of(wheels.upper()), copy / "wheels", dirs_exist_ok=True)
+            shutil.copytree(context, copy, ignore=shutil.ignore_patterns("wheels"))
+            shutil.copytree(wheels_of(wheels.upper()), copy / "wheels")
             self._made[key], _ = self.client.images.build(
                 path=str(copy),
                 dockerfile=dockerfile,
