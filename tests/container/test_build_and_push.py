@@ -278,7 +278,7 @@ def tree(directory: Path) -> dict[str, bytes]:
 def test_a_checkout(
     run: Run, engine: Engine, registry: Registry, base_image: str, wheels: Path, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """From a checkout its own wheel is built into the image, which is the same the next time; the tree stays as it is."""
+    """A checkout's own wheel is built into the image, which is the same the next time; the tree stays as it is."""
     checkout = tmp_path / "checkout"
     ignored = shutil.ignore_patterns("__pycache__", "wheels")
     shutil.copytree(CONTAINER, checkout / "container", ignore=ignored)
