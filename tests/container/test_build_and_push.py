@@ -15,6 +15,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Callable, NamedTuple
 
@@ -154,8 +155,7 @@ def serve_registry(tmp_path: Path) -> Iterator[Serve]:
             f"http: {{addr: '127.0.0.1:{port}'}}\n"
         )
         if auth:
-            import bcrypt  # make test has none, and skips what needs it
-
+            bcrypt = import_module("bcrypt")  # only here: the other environments, which collect this, have none
             hashed = bcrypt.hashpw(auth[1].encode(), bcrypt.gensalt(rounds=4)).decode()
             (directory / "htpasswd").write_text(f"{auth[0]}:{hashed}\n")
             configuration += f"auth: {{htpasswd: {{realm: tests, path: {directory / 'htpasswd'}}}}}\n"
@@ -261,11 +261,12 @@ def small(tmp_path: Path, small_base: str) -> Path:
 
 def pull(engine: Engine, image: str, auth: tuple[str, str] | None = None) -> dict[str, str]:
     """Takes an image that was pushed from the registry again, and nowhere else; its labels."""
-    engine.client.images.remove(engine.client.images.get(image).id, force=True)
+    images = engine.client.images
+    images.remove(str(images.get(image).id), force=True)
     login = {"username": auth[0], "password": auth[1]} if auth else None
     repository, _, digest = image.partition("@")
-    pulled = engine.client.images.pull(repository, tag=digest, auth_config=login)
-    engine.client.images.remove(pulled.id, force=True)
+    pulled = images.pull(repository, tag=digest, auth_config=login)
+    images.remove(str(pulled.id), force=True)
     return dict(pulled.labels)
 
 
@@ -330,9 +331,10 @@ def test_the_repository(run: Run, engine: Engine, ecr: Registry, small: Path) ->
 @pytest.mark.parametrize("source", ["option", "variable", "configuration"])
 def test_the_region(run: Run, ecr: Registry, small: Path, environ: dict[str, str], source: str) -> None:
     """The region is that of the option, of a variable, or of the caller's configuration of aws."""
-    arguments, changes = ["--region", REGION] if source == "option" else [], {"AWS_REGION": None}
+    arguments: list[str] = []
+    changes: dict[str, str | None] = {"AWS_REGION": None}
     if source == "option":
-        changes["AWS_REGION"] = "us-west-2"
+        arguments, changes = ["--region", REGION], {"AWS_REGION": "us-west-2"}
     elif source == "variable":
         changes["AWS_DEFAULT_REGION"] = REGION
     else:
