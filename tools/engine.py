@@ -13,12 +13,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from environments import PrepareError, run
 
 # Programs, and the packages that they are in.
 PROGRAMS = {
@@ -40,10 +41,7 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _APT_SECONDS = 300.0
 _DEBOOTSTRAP_SECONDS = 600.0
-
-
-class EngineError(Exception):
-    """There can be no engine here; the message is for the person at the terminal."""
+_TAR_SECONDS = 300.0
 
 
 class Running(NamedTuple):
@@ -59,17 +57,17 @@ class Running(NamedTuple):
 
 
 def check() -> None:
-    """Raise EngineError unless an engine can be started here; installs what is missing where that is possible."""
+    """Raise PrepareError unless an engine can be started here; installs what is missing where that is possible."""
     if platform.system() != "Linux" or os.geteuid() != 0:
-        raise EngineError("An engine of its own needs Linux and root: run it with sudo, or in a virtual machine.")
+        raise PrepareError("An engine of its own needs Linux and root: run it with sudo, or in a virtual machine.")
     missing = sorted({package for program, package in PROGRAMS.items() if not shutil.which(program)})
     if not missing:
         return
     if not shutil.which("apt-get"):
-        raise EngineError(f"Install {', '.join(missing)} (so are Debian's packages called), and run this again.")
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update", "-qq"], ["install", "-qq", "--no-install-recommends", *missing]):
-        _run(["apt-get", "-y", *command], _APT_SECONDS, environ)
+        raise PrepareError(f"Install {', '.join(missing)} (so are Debian's packages called), and run this again.")
+    variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for verb, *more in (["update"], ["install", "--no-install-recommends", *missing]):
+        run(["apt-get", "-y", "-qq", verb, *more], f"apt-get {verb}", "", _APT_SECONDS, variables)
 
 
 @contextmanager
@@ -79,7 +77,7 @@ def engine(directory: Path) -> Iterator[Running]:
     It has no bridge and changes no firewall: containers have the host's network, or none.
 
     Raises:
-        EngineError: It does not start.
+        PrepareError: It does not start.
     """
     directory.mkdir(parents=True)
     host, proxy_port, log = f"unix://{directory / 'docker.sock'}", _free_port(), directory / "log"
@@ -107,7 +105,7 @@ def debian(suite: str, archive: Path) -> Path:
     """The files of a small Debian with Python as a tar archive; made where it is not there, in a minute.
 
     Raises:
-        EngineError: It cannot be made.
+        PrepareError: It cannot be made.
     """
     if archive.is_file():
         return archive
@@ -115,10 +113,11 @@ def debian(suite: str, archive: Path) -> Path:
     tree = archive.with_suffix(".tree")
     shutil.rmtree(tree, ignore_errors=True)
     argv = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, str(tree), MIRROR]
-    _run(argv, _DEBOOTSTRAP_SECONDS, os.environ)
+    run(argv, f"debootstrap {suite}", limit_seconds=_DEBOOTSTRAP_SECONDS)
     unfinished = archive.with_suffix(".unfinished")
     left_out = [f"--exclude={name}" for name in LEFT_OUT]
-    _run(["tar", "--create", f"--file={unfinished}", *left_out, f"--directory={tree}", "."], _APT_SECONDS, os.environ)
+    argv = ["tar", "--create", f"--file={unfinished}", *left_out, f"--directory={tree}", "."]
+    run(argv, f"packing {suite}", limit_seconds=_TAR_SECONDS)
     shutil.rmtree(tree)
     unfinished.replace(archive)
     return archive
@@ -131,7 +130,7 @@ def _wait_for(process: subprocess.Popen[bytes], address: Path, log: Path) -> Non
             probe.connect(str(address))
             return
         time.sleep(0.1)
-    raise EngineError(f"The engine does not start: {log.read_text(errors='replace')[-2000:]}")
+    raise PrepareError(f"The engine does not start: {log.read_text(errors='replace')[-2000:]}")
 
 
 def _end_containers(host: str) -> None:
@@ -165,23 +164,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _run(argv: Sequence[str], limit_seconds: float, environ: Mapping[str, str]) -> None:
-    """Run a command whose output nobody wants to read unless it fails."""
-    print(f"{' '.join(argv[:3])} ...", file=sys.stderr, flush=True)
-    try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=limit_seconds,
-            env=environ,
-        )
-    except subprocess.TimeoutExpired:
-        raise EngineError(f"{' '.join(argv)} did not end within {limit_seconds:.0f} seconds") from None
-    if done.returncode:
-        raise EngineError(f"{' '.join(argv)} failed with status {done.returncode}: {done.stdout[-2000:]}")

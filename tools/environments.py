@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,7 +156,7 @@ def _create(directory: Path, python: str) -> None:
     # It is not there, or its interpreter has moved or was cut short while it was made.
     shutil.rmtree(directory, ignore_errors=True)
     hint = "Debian and Ubuntu have the venv module in a package of its own: apt-get install python3-venv"
-    _run([python, "-m", "venv", str(directory)], f"making {directory.name}", hint)
+    run([python, "-m", "venv", str(directory)], f"making {directory.name}", hint)
 
 
 def _install(directory: Path, purpose: Purpose, wheel: Path | None) -> None:
@@ -216,13 +216,41 @@ def _digest(files: Iterable[Path]) -> str:
 
 def _pip(directory: Path, *arguments: str) -> None:
     command = [str(directory / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    _run([*command, *arguments], f"{directory.name}: pip {arguments[0]}")
+    run([*command, *arguments], f"{directory.name}: pip {arguments[0]}")
 
 
-def _run(command: Sequence[str], what: str, hint: str = "") -> None:
-    """Runs a command whose output nobody wants to read unless it fails."""
+def run(
+    command: Sequence[str],
+    what: str,
+    hint: str = "",
+    limit_seconds: float | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> None:
+    """Runs a command whose output nobody wants to read unless it fails.
+
+    Args:
+        what: What it does, for the person at the terminal.
+        hint: What to do where it fails.
+        limit_seconds: The longest that it may take.
+        variables: Its environment, where that is another.
+
+    Raises:
+        PrepareError: It failed, or took too long.
+    """
     print(f"{what} ...", file=sys.stderr, flush=True)
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=limit_seconds,
+            env=variables,
+        )
+    except subprocess.TimeoutExpired:
+        raise PrepareError(f"{what} did not end within {limit_seconds:.0f} seconds") from None
     if done.returncode:
         lines = [done.stdout.rstrip(), f"{what} failed with status {done.returncode}", hint]
         raise PrepareError("\n".join(filter(None, lines)))

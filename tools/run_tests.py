@@ -129,14 +129,13 @@ def run_container(arguments: Sequence[str]) -> bool:
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda suite: engine.debian(suite, images / f"{suite}.tar"), BASES))
     variables = {"INFERENCE_LITE_TEST_IMAGES": str(images)}
-    for suite, version in BASES.items():
-        python = find_python(version)
+    wanted: list[tuple[str, str, tuple[str, ...]]] = [(suite.upper(), suite, ()) for suite in BASES]
+    wanted += [(name, FRAMEWORK_BASE, requirements) for name, requirements in FRAMEWORKS.items()]
+    for name, suite, requirements in wanted:
+        python = find_python(BASES[suite])
         if python is None:
-            raise PrepareError(f"Debian {suite} has Python {version}, and its wheels are fetched with one: install it.")
-        variables[f"INFERENCE_LITE_TEST_WHEELS_{suite.upper()}"] = str(download(python))
-        if suite == FRAMEWORK_BASE:
-            for name, requirements in FRAMEWORKS.items():
-                variables[f"INFERENCE_LITE_TEST_WHEELS_{name}"] = str(download(python, *requirements))
+            raise PrepareError(f"Debian {suite} has Python {BASES[suite]}: install one to fetch its wheels with.")
+        variables[f"INFERENCE_LITE_TEST_WHEELS_{name}"] = str(download(python, *requirements))
     with tempfile.TemporaryDirectory(prefix="engine-") as scratch, engine.engine(Path(scratch, "docker")) as running:
         variables["INFERENCE_LITE_TEST_ENGINE"] = running.host
         variables["INFERENCE_LITE_TEST_PROXY_PORT"] = str(running.proxy_port)
@@ -184,7 +183,7 @@ def main() -> int:
             return 0 if run_container(arguments) else 1
         purpose = "frameworks" if options.frameworks else "test"
         return 0 if run_suite(sys.executable, arguments, not options.frameworks, purpose) else 1
-    except (PrepareError, engine.EngineError) as error:
+    except PrepareError as error:
         parser.exit(1, f"{error}\n")
 
 

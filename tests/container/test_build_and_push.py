@@ -22,6 +22,7 @@ from typing import Callable, NamedTuple
 import pytest
 import requests
 from container_images import CONTAINER, Engine
+from running_server import free_port
 
 ROOT = CONTAINER.parent
 SCRIPT = CONTAINER / "build_and_push.sh"
@@ -104,14 +105,6 @@ class Done(NamedTuple):
 
 Serve = Callable[..., Registry]
 Run = Callable[..., Done]
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def start(command: list[str], port: int, log: Path) -> subprocess.Popen[bytes]:

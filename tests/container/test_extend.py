@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Callable
 
 from container_images import CONTAINER, Images
 from docker.models.images import Image
-from running_container import Container
-
-Serve = Callable[..., Container]
+from running_container import Serve
 
 JSON = {"Content-Type": "application/json"}
 
@@ -67,7 +64,7 @@ def test_scikit_learn(images: Images, serve: Serve, base_dir: Path, tmp_path: Pa
     container = serve(of=extended(images, "scikit-learn", base)).ready()
     data = [[5.1, 3.5, 1.4, 0.2], [7.0, 3.2, 4.7, 1.4], [6.3, 3.3, 6.0, 2.5]]
     answer = container.invoke(json.dumps(data), headers=JSON)
-    assert answer.status_code == 200, container.logs()
+    assert answer.status_code == 200, container.output()
     assert answer.json() == json.loads(expected)
     assert container.stop() == 0
 
@@ -87,6 +84,6 @@ def test_hugging_face(images: Images, serve: Serve, base_dir: Path, tmp_path: Pa
     image = extended(images, "hugging-face", base, EXTRAS="jre")
     container = serve(of=image, environ={"HF_HUB_OFFLINE": "1"}).ready()
     answer = container.invoke(json.dumps({"inputs": 14}), headers={**JSON, "Accept": "application/json"})
-    assert answer.status_code == 200, container.logs()
+    assert answer.status_code == 200, container.output()
     assert answer.json() == {"product": 42}
     assert container.stop() == 0

@@ -7,15 +7,12 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
 
 import pytest
 from container_images import Engine, Images
 from docker.models.images import Image
-from running_container import COMMANDED, Container
+from running_container import COMMANDED, Serve
 from running_server import HANDLER, Server
-
-Serve = Callable[..., Container]
 
 MOST_BYTES = 220_000_000
 # What a container may need beyond what its process needs.
@@ -84,5 +81,5 @@ def test_what_was_prepared_travels(engine: Engine, images: Images, serve: Serve,
     # Java ends where it cannot use the archive.
     vmargs = {"SAGEMAKER_MODEL_SERVER_VMARGS": "-Xshare:on"}
     container = serve(of=engine.client.images.get("travelled:here"), environ=vmargs).ready()
-    assert "its classes archived" in container.logs()
+    assert "its classes archived" in container.output()
     assert container.stop() == 0

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable
 
+import psutil
 import pytest
 from running_server import Server, eventually
 
@@ -68,22 +69,23 @@ def test_who_asks_for_memory_goes_and_nobody_else(limited: Server) -> None:
     assert len(pids) >= 2
     # A request's turn: a small model that asks for too much, beside those that have far more and wait.
     assert limited.load("small").status_code == 200
-    eventually(lambda: len(set(worker_scores(limited))) == 1)  # the others have had nothing to do for a while
+    eventually(
+        lambda: len(set(map(score, limited.processes()["worker"]))) == 1
+    )  # the others have had nothing to do for a while
     assert limited.invoke("allocate 500", "small").status_code == 507
     assert {each: limited.invoke("pid", each).text for each in pids} == pids
     assert limited.unload("model-0").status_code == 200
     assert limited.load(name, "hold 150").status_code == 200
 
 
-def worker_scores(server: Server) -> list[int]:
-    """The kernel's scores of all workers."""
-    return [int(Path(f"/proc/{each.pid}/oom_score_adj").read_text()) for each in server.processes()["worker"]]
+def score(process: psutil.Process) -> int:
+    """What the kernel adds for a process."""
+    return int(Path(f"/proc/{process.pid}/oom_score_adj").read_text())
 
 
 def scores(server: Server) -> dict[str, int]:
-    """The kernel's scores of the processes, by role."""
-    found = {role: processes[0].pid for role, processes in server.processes().items() if processes}
-    return {role: int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for role, pid in found.items()}
+    """The kernel's scores of the first process of each role."""
+    return {role: score(found[0]) for role, found in server.processes().items() if found}
 
 
 def test_workers_ask_to_be_picked_first(multi: Server, model: str) -> None:

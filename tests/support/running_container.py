@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import docker
 import psutil
@@ -62,24 +61,15 @@ class Container(Endpoint):
         }
         self.container: DockerContainer = client.containers.run(image, command, detach=True, **keywords)
 
-    def logs(self) -> str:
+    def output(self) -> str:
         """What ``docker logs`` shows."""
         return self.container.logs().decode(errors="replace")
 
-    def status(self) -> str:
-        """Such as running or exited."""
+    def end(self) -> int | None:
+        """Its exit status; None while it runs."""
         self.container.reload()
-        status: str = self.container.status
-        return status
-
-    def ready(self, seconds: float = 60.0) -> Container:
-        """Wait until /ping is 200; fail with the log where the container ends instead."""
-        deadline = time.monotonic() + seconds
-        while self.ping() != 200:
-            if self.status() == "exited" or time.monotonic() > deadline:
-                raise AssertionError(f"not ready, {self.status()}:\n{self.logs()}")
-            time.sleep(0.02)
-        return self
+        status: int = self.container.attrs["State"]["ExitCode"]
+        return status if self.container.status == "exited" else None
 
     def run_inside(self, *argv: str) -> tuple[int, str]:
         """Run a command in it; the status, and what it printed."""
@@ -112,3 +102,7 @@ class Container(Endpoint):
     def remove(self) -> None:
         """End it whatever state it is in, and remove it."""
         self.container.remove(force=True)
+
+
+# Runs a container: of an image, with a command, an environment and options.
+Serve = Callable[..., Container]

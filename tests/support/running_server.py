@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 import psutil
 import requests
@@ -48,6 +48,9 @@ def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     raise AssertionError(f"{condition} did not become true in {seconds} seconds")
 
 
+_Endpoint = TypeVar("_Endpoint", bound="Endpoint")
+
+
 class Endpoint:
     """A server that is asked, wherever it runs.
 
@@ -61,6 +64,23 @@ class Endpoint:
         self.url = url
         self.base_dir = base_dir
         self.seen_at = seen_at
+
+    def output(self) -> str:
+        """All that it has printed so far."""
+        raise NotImplementedError
+
+    def end(self) -> int | None:
+        """Its exit status; None while it runs."""
+        raise NotImplementedError
+
+    def ready(self: _Endpoint, seconds: float = 60.0) -> _Endpoint:
+        """Wait until /ping is 200; fail with the output where the server ends instead."""
+        deadline = time.monotonic() + seconds
+        while self.ping() != 200:
+            if self.end() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"not ready, status {self.end()}:\n{self.output()}")
+            time.sleep(0.02)
+        return self
 
     def ping(self) -> int | None:
         """The status of /ping; None where nobody answers."""
@@ -130,14 +150,9 @@ class Server(Endpoint):
         """All that it has printed so far."""
         return self.log.read_text(errors="replace")
 
-    def ready(self, seconds: float = 60.0) -> Server:
-        """Wait until /ping is 200; fail with the output where the server ends instead."""
-        deadline = time.monotonic() + seconds
-        while self.ping() != 200:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"not ready, status {self.process.poll()}:\n{self.output()}")
-            time.sleep(0.05)
-        return self
+    def end(self) -> int | None:
+        """Its exit status; None while it runs."""
+        return self.process.poll()
 
     def ended(self, seconds: float = 40.0) -> int:
         """Wait for its end; its exit status."""
