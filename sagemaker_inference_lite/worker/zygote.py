@@ -254,8 +254,8 @@ class Zygote:
         self._loop.unwatch(slot.connection.sock)
         if slot.pid is None:
             self._release(slot)
-        elif slot.page.state() in (slot_page.IDLE, slot_page.CLOSED):
-            # It is waiting for the next request: the end of the stream lets it end in an orderly way.
+        elif slot.page.state() in (slot_page.ANSWERING, slot_page.IDLE, slot_page.CLOSED):
+            # Its handler is not at work: the end of the stream lets it end in an orderly way.
             with suppress(OSError):
                 slot.connection.sock.shutdown(socket.SHUT_RDWR)
             self._loop.later(_GRACE_SECONDS, functools.partial(self._kill, slot, slot.pid))

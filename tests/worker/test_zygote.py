@@ -30,7 +30,7 @@ from front_end_codec import (
     frame,
 )
 from packages import ask_for, make_wheel
-from running_server import HANDLER, all_gone, eventually
+from running_server import HANDLER, all_gone, eventually, leads_a_group
 
 from sagemaker_inference_lite.mms import wire
 
@@ -118,14 +118,6 @@ class FrontEnd:
         for number in self._outputs:
             os.close(number)
         return self.process.wait(20)
-
-
-def leads_a_group(process: psutil.Process) -> bool:
-    """Whether a process leads a process group; one that has ended in between does not."""
-    try:
-        return os.getpgid(process.pid) == process.pid
-    except ProcessLookupError:
-        return False
 
 
 def answer(connection: socket.socket) -> Answer:
@@ -373,6 +365,18 @@ def test_a_connection_that_is_closed_ends_its_idle_worker_orderly(front_end: Fro
         assert (directory / "left").exists()
         assert len(workers) == 2
         assert said(other, "pid") == pid
+
+
+def test_a_connection_that_is_closed_while_an_answer_is_sent_ends_its_worker_orderly(front_end: FrontEnd) -> None:
+    """Its handler has returned, so it ends as one that waits: the front end may close when it has read the answer."""
+    directory = front_end.model("m", "import leaves_word")
+    (directory / "leaves_word.py").write_text(f"import time\n{LEAVES_WORD}\natexit.register(time.sleep, 0.5)\n")
+    with front_end.loaded("m") as connection:
+        (worker,) = front_end.workers()
+        connection.sendall(request("answer_of 1"))
+        assert connection.recv(1)  # the rest is more than the socket holds
+    assert eventually(lambda: all_gone([worker]))
+    assert (directory / "left").exists()
 
 
 def test_a_connection_that_is_closed_kills_its_busy_worker(front_end: FrontEnd) -> None:
