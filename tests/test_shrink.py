@@ -53,13 +53,14 @@ def resources(file: Path, java_modules: object) -> dict[tuple[bytes, ...], bytes
 
 
 def test_java_is_the_same_and_smaller(runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All modules are there, each resource holds what it held, and Java finds them valid; a third and more is saved."""
+    """All modules are there, each resource holds what it held, in 0.6 of its room, and Java finds them valid."""
     monkeypatch.syspath_prepend(str(CONTAINER))
     java_modules = importlib.import_module("java_modules")
     file = runtime / "lib" / "modules"
-    before, listed, size = resources(file, java_modules), java(runtime, "--list-modules"), file.stat().st_size
+    before, listed = resources(file, java_modules), java(runtime, "--list-modules")
     assert shrink(tmp_path) == ""
-    assert file.stat().st_size < 0.6 * size
+    # The runtime of a wheel may be compressed already: for Python 3.9 it is.
+    assert file.stat().st_size < 0.6 * sum(map(len, before.values()))
     assert resources(file, java_modules) == before
     assert len(before) > 10_000
     assert java(runtime, "--list-modules") == listed

@@ -48,6 +48,14 @@ def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     raise AssertionError(f"{condition} did not become true in {seconds} seconds")
 
 
+def leads_a_group(process: psutil.Process) -> bool:
+    """Whether a process leads a process group, as a worker does and an heir does not; one that has ended does not."""
+    try:
+        return os.getpgid(process.pid) == process.pid
+    except ProcessLookupError:
+        return False
+
+
 _Endpoint = TypeVar("_Endpoint", bound="Endpoint")
 
 
@@ -165,8 +173,7 @@ class Server(Endpoint):
             roles["java" if child.name() == "java" else "zygote"].append(child)
         for zygote in roles["zygote"]:
             for child in zygote.children():
-                # A worker leads a process group of its own.
-                roles["worker" if os.getpgid(child.pid) == child.pid else "heir"].append(child)
+                roles["worker" if leads_a_group(child) else "heir"].append(child)
         return roles
 
     def descendants(self) -> list[psutil.Process]:
