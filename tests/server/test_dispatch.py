@@ -142,7 +142,7 @@ def test_workers_can_be_added_and_taken_away(multi: Server, model: str) -> None:
     """Down to none and up again; without a worker a request is refused with 503, and none is lost on the way."""
     multi.load(model)
     assert scale(multi, model, min_worker=3).status_code == 200
-    assert len(multi.processes()["worker"]) == 3
+    assert eventually(lambda: len(multi.processes()["worker"]) == 3)
     with ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(multi.invoke, "sleep 0.5", model) for _ in range(3)]
         time.sleep(0.2)

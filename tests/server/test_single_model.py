@@ -88,7 +88,7 @@ def test_a_request_that_fails_is_one_request(single: Server, command: str) -> No
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text
     assert [single.invoke("echo on").text for _ in range(4)] == ["on"] * 4
-    assert len(single.processes()["worker"]) == 2
+    assert eventually(lambda: len(single.processes()["worker"]) == 2)
 
 
 def test_the_log_has_the_cause_under_the_answers_id(single: Server) -> None:

@@ -176,6 +176,10 @@ class Server(Endpoint):
                 roles["worker" if leads_a_group(child) else "heir"].append(child)
         return roles
 
+    def worker_of(self, model: str) -> psutil.Process:
+        """The one worker of a model. Those of models that have been unloaded may be about to end beside it."""
+        return psutil.Process(int(self.invoke("pid", model).text))
+
     def descendants(self) -> list[psutil.Process]:
         """All processes under it, to ask later whether they have ended."""
         return psutil.Process(self.process.pid).children(recursive=True)
