@@ -27,6 +27,7 @@ PROGRAMS = {
     "docker": "docker.io",
     "debootstrap": "debootstrap",
     "docker-registry": "docker-registry",
+    "dpkg-deb": "dpkg",
 }
 
 # The registry that build_and_push.sh would push to, were it asked with the account that the tests have.
@@ -34,6 +35,8 @@ ECR = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
 
 MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
 PACKAGES = ("python3", "python3-venv", "python3-pip", "ca-certificates")
+# Where docker-buildx is taken from: releases before it do not have the package.
+BUILDX_SUITE = "trixie"
 # What is of no use in an image.
 LEFT_OUT = ("./var/cache/apt/*.bin", "./var/cache/apt/archives/*.deb", "./var/lib/apt/lists/*")
 
@@ -109,11 +112,8 @@ def debian(suite: str, archive: Path) -> Path:
     """
     if archive.is_file():
         return archive
-    archive.parent.mkdir(parents=True, exist_ok=True)
     tree = archive.with_suffix(".tree")
-    shutil.rmtree(tree, ignore_errors=True)
-    argv = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, str(tree), MIRROR]
-    run(argv, f"debootstrap {suite}", limit_seconds=_DEBOOTSTRAP_SECONDS)
+    _debootstrap(suite, tree, f"--include={','.join(PACKAGES)}")
     unfinished = archive.with_suffix(".unfinished")
     left_out = [f"--exclude={name}" for name in LEFT_OUT]
     argv = ["tar", "--create", f"--file={unfinished}", *left_out, f"--directory={tree}", "."]
@@ -121,6 +121,31 @@ def debian(suite: str, archive: Path) -> Path:
     shutil.rmtree(tree)
     unfinished.replace(archive)
     return archive
+
+
+def buildx(program: Path) -> Path:
+    """Debian's docker-buildx, a plug-in for docker; fetched where it is not there, in 15 seconds.
+
+    Raises:
+        PrepareError: It cannot be fetched.
+    """
+    if program.is_file():
+        return program
+    tree = program.with_suffix(".tree")
+    _debootstrap(BUILDX_SUITE, tree, "--download-only", "--include=docker-buildx")
+    (package,) = (tree / "var" / "cache" / "apt" / "archives").glob("docker-buildx_*.deb")
+    run(["dpkg-deb", "--extract", str(package), str(tree)], "unpacking docker-buildx", limit_seconds=_TAR_SECONDS)
+    (tree / "usr" / "libexec" / "docker" / "cli-plugins" / "docker-buildx").rename(program)
+    shutil.rmtree(tree)
+    return program
+
+
+def _debootstrap(suite: str, tree: Path, *options: str) -> None:
+    """Make a new directory with a Debian, or with its packages."""
+    tree.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(tree, ignore_errors=True)
+    argv = ["debootstrap", "--variant=minbase", *options, suite, str(tree), MIRROR]
+    run(argv, f"debootstrap {suite}", limit_seconds=_DEBOOTSTRAP_SECONDS)
 
 
 def _wait_for(process: subprocess.Popen[bytes], address: Path, log: Path) -> None:

@@ -127,8 +127,9 @@ def run_container(arguments: Sequence[str]) -> bool:
     engine.check()
     images = ENVIRONMENTS / "images"
     with ThreadPoolExecutor() as pool:
+        program = pool.submit(engine.buildx, images / "docker-buildx")
         list(pool.map(lambda suite: engine.debian(suite, images / f"{suite}.tar"), BASES))
-    variables = {"INFERENCE_LITE_TEST_IMAGES": str(images)}
+    variables = {"INFERENCE_LITE_TEST_IMAGES": str(images), "INFERENCE_LITE_TEST_BUILDX": str(program.result())}
     wanted: list[tuple[str, str, tuple[str, ...]]] = [(suite.upper(), suite, ()) for suite in BASES]
     wanted += [(name, FRAMEWORK_BASE, requirements) for name, requirements in FRAMEWORKS.items()]
     for name, suite, requirements in wanted:

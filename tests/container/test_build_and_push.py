@@ -204,6 +204,17 @@ def environ(engine: Engine, aws: str, tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(params=["docker", "buildx"])
+def builder(request: pytest.FixtureRequest, environ: dict[str, str]) -> str:
+    """What builds: docker by itself, or buildx, which docker has for its plug-in."""
+    name: str = request.param
+    if name == "buildx":
+        plugins = Path(environ["DOCKER_CONFIG"], "cli-plugins")
+        plugins.mkdir(parents=True)
+        (plugins / "docker-buildx").symlink_to(os.environ["INFERENCE_LITE_TEST_BUILDX"])
+    return name
+
+
 @pytest.fixture
 def run(environ: dict[str, str], tmp_path: Path) -> Run:
     """Runs the script, or a copy of it, with changes to the environment; None takes a variable away."""
@@ -269,6 +280,7 @@ def tree(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("builder")
 def test_a_checkout(
     run: Run, engine: Engine, registry: Registry, base_image: str, wheels: Path, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -297,10 +309,12 @@ def test_a_checkout(
     assert LABELS.items() <= engine.client.images.get(image).labels.items()
 
 
-def test_to_a_registry(run: Run, engine: Engine, registry: Registry, small: Path) -> None:
+def test_to_a_registry(run: Run, engine: Engine, registry: Registry, small: Path, builder: str) -> None:
     """The image that is named on stdout can be pulled by that name, and has the labels; nothing is asked of AWS."""
     nothing = dict.fromkeys((*CREDENTIALS, "AWS_REGION", "AWS_ENDPOINT_URL"))
-    image = run("--registry", f"{registry.host}/team", "plain:1.0", script=small, **nothing).pushed()
+    done = run("--registry", f"{registry.host}/team", "plain:1.0", script=small, **nothing)
+    image = done.pushed()
+    assert builder == "docker" or "exporting to image" in done.stderr
     assert image.startswith(f"{registry.host}/team/plain@")
     # SageMaker takes no other.
     assert registry.manifest("team/plain", "1.0") == (DOCKER_MANIFEST, image.partition("@")[2])
@@ -352,6 +366,7 @@ def test_a_base_image_in_ecr(
     engine.client.images.remove(base)
 
 
+@pytest.mark.usefixtures("builder")
 def test_what_docker_build_is_told(
     run: Run, engine: Engine, registry: Registry, small: Path, small_base: str, tmp_path: Path
 ) -> None:
@@ -461,6 +476,7 @@ def test_a_base_image_for_another_platform(
     assert registry.repositories() == ["base"]
 
 
+@pytest.mark.usefixtures("builder")
 def test_a_build_that_fails(run: Run, registry: Registry, small: Path) -> None:
     """Where the build fails, docker's reason is told and nothing is pushed."""
     with small.with_name("Dockerfile").open("a") as file:
