@@ -116,12 +116,12 @@ public final class FrontEnd {
             FrontEnd frontEnd = new FrontEnd(ConfigManager.getInstance());
             START_REQUESTED.await();
             frontEnd.start();
-            System.out.println("Model server started.");
+            say(System.out, "Model server started.");
             DRAIN_REQUESTED.await();
             frontEnd.traffic.drain();
             exit(0);
         } catch (Throwable t) {
-            System.err.println("The front end did not start: " + reason(t));
+            say(System.err, "The front end did not start: " + reason(t));
             exit(1);
         }
     }
@@ -208,6 +208,11 @@ public final class FrontEnd {
                         "commands");
         reader.setDaemon(true);
         reader.start();
+    }
+
+    /** In one piece, as println() does it from Java 17 on: the parent writes to the same stream. */
+    private static void say(PrintStream stream, String line) {
+        stream.print(line + "\n");
     }
 
     /** Says what went wrong, with its causes, on one line. */
