@@ -17,21 +17,16 @@ import functools
 import gc
 import importlib
 import itertools
-import json
 import logging
 import os
-import select
-import shutil
 import signal
 import socket
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Callable
 
 from sagemaker_inference_lite import log_lines
 from sagemaker_inference_lite.error_body import error_body
@@ -43,17 +38,15 @@ from sagemaker_inference_lite.requirements import overlay
 from sagemaker_inference_lite.settings import Settings
 from sagemaker_inference_lite.worker import answers, slot_page, worker
 from sagemaker_inference_lite.worker.answers import AnswerOptions
-from sagemaker_inference_lite.worker.birth import GO, Birth, Inheritance, live, of_order, to_order
+from sagemaker_inference_lite.worker.birth import Inheritance
 from sagemaker_inference_lite.worker.connection import Connection
 from sagemaker_inference_lite.worker.event_loop import EventLoop
-from sagemaker_inference_lite.worker.heir import adopt_orphans, become_candidate
 from sagemaker_inference_lite.worker.imports import image_directories
-from sagemaker_inference_lite.worker.keeper import become_keeper
 from sagemaker_inference_lite.worker.loader import import_handler
 from sagemaker_inference_lite.worker.models import Model, Slot
-from sagemaker_inference_lite.worker.shared_model import SharedModel
+from sagemaker_inference_lite.worker.nursery import Nursery
 from sagemaker_inference_lite.worker.slot_page import Pages
-from sagemaker_inference_lite.worker.succession import Succession
+from sagemaker_inference_lite.worker.supervisor import Supervisor, remove
 
 # Run as a program, this module is called __main__.
 logger = logging.getLogger("sagemaker_inference_lite.worker.zygote")
@@ -72,31 +65,18 @@ RETRY_SECONDS = 1.0
 _GRACE_SECONDS = 2.0
 _STOP_SECONDS = 1.0
 
-# The longest that an heir may import.
-_IMPORT_SECONDS = 60
-
 # How often a fork looks whether the heir has come that it waits for.
 _EXPECTING_SECONDS = 0.01
 
 # Workers of all models together; a process each.
 _MAX_SLOTS = 16_384
 
-# An event must reach the supervisor in one piece.
-_LONGEST_MESSAGE = 10_000
-
 
 class Zygote:
     """Models come and go, workers are forked and end. One thread, because a fork takes only that which calls it."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        directory: Path,
-        supervisor: socket.socket,
-        options: AnswerOptions,
-        max_request_bytes: int,
-    ) -> None:
-        self._settings = settings
+    def __init__(self, directory: Path, supervisor: Supervisor, inheritance: Inheritance) -> None:
+        self._settings = inheritance.settings
         self._directory = directory
         self._supervisor = supervisor
         self._loop = EventLoop()
@@ -104,30 +84,12 @@ class Zygote:
         self._models: dict[str, Model] = {}
         self._model_numbers = itertools.count()
         self._workers: dict[int, Slot] = {}
-        self._pages = Pages(_MAX_SLOTS)
-        self._nurse: Succession | SharedModel | None = None
+        self._pages = inheritance.pages
+        self._max_message = inheritance.max_message
+        self._nursery = Nursery(self._loop, inheritance, supervisor)
         self._stopping = False
-        self._inheritance: Inheritance | None = None
-        self._options = options
-        self._max_message = max_request_bytes + wire.HEADROOM_BYTES
 
     # -- start --
-
-    def prepare(self, handler: str, directories: list[Path]) -> None:
-        """Import what workers will need; raises HandlerError where that fails."""
-        for module in self._settings.model_server_preload:
-            self._tell({"event": "importing", "what": f"{module!r} (SAGEMAKER_MODEL_SERVER_PRELOAD)"})
-            _preload(module)
-        self._tell({"event": "importing", "what": "the handler"})
-        # What a model's own directories bring is never imported ahead for others.
-        of_image = image_directories(sys.path)
-        entry_point = import_handler(handler, directories)
-        self._inheritance = Inheritance(
-            self._settings, handler, entry_point, of_image, self._options, self._pages, self._max_message
-        )
-        # Objects that the collector never visits again are pages that no worker has to copy.
-        gc.collect()
-        gc.freeze()
 
     def run(self) -> None:
         """Serve the front end until the supervisor closes its socket."""
@@ -136,44 +98,24 @@ class Zygote:
         listener.listen(socket.SOMAXCONN)
         listener.setblocking(False)
         self._loop.watch(listener, lambda: self._accept_worker(listener))
-        self._loop.watch(self._supervisor, self._supervisor_gone)
+        self._loop.watch(self._supervisor.sock, self._supervisor_gone)
         self._loop.wake_for_children()
-        self._nurse = self._find_nurse()
-        self._tell({"event": "ready"})
+        # Objects that the collector never visits again are pages that no worker has to copy.
+        gc.collect()
+        gc.freeze()
+        self._supervisor.tell({"event": "ready"})
         while not self._stopping:
             self._turn()
         self._end_workers()
-
-    def _find_nurse(self) -> Succession | SharedModel | None:
-        """Whoever forks workers that share what others have imported, or loaded."""
-        settings = self._settings
-        wanted = settings.model_server_share_imports if settings.multi_model else settings.model_server_share_model
-        if not wanted or not adopt_orphans():
-            return None
-        if settings.multi_model:
-            return Succession(self._loop, self._fork_candidate, min(settings.startup_timeout, _IMPORT_SECONDS))
-        return SharedModel(self._loop, self._fork_keeper, settings.startup_timeout)
 
     def _turn(self) -> None:
         self._loop.turn(TICK_SECONDS if self._workers else None)
         self._reap()
         self._check_limits()
 
-    # -- the supervisor --
-
-    def _tell(self, event: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
-        with suppress(OSError):  # its end is seen where it is read from
-            socket.send_fds(self._supervisor, [json.dumps(event).encode()], list(descriptors))
-
-    def tell_failure(self, message: str) -> None:
-        """Tell the supervisor why this process ends."""
-        self._tell({"event": "handler failed", "message": message[:_LONGEST_MESSAGE]})
-
     def _supervisor_gone(self) -> None:
-        with suppress(OSError):
-            self._supervisor.recv(1)
-        self._loop.unwatch(self._supervisor)
-        self._stopping = True  # it never says anything: it has ended
+        self._loop.unwatch(self._supervisor.sock)
+        self._stopping = True
 
     # -- models --
 
@@ -287,8 +229,7 @@ class Zygote:
 
     def _fork(self, slot: Slot, refusal: worker.Refusal | None = None) -> None:
         assert slot.load is not None
-        if refusal is None and self._nurse is not None and self._nurse.is_expecting(slot.load):
-            # It is about to share what this worker would import, or load, by itself.
+        if refusal is None and self._nursery.is_expecting(slot.load):
             self._fork_later(slot, _EXPECTING_SECONDS)
             return
         try:
@@ -310,89 +251,10 @@ class Zygote:
         slot.killed_because = None
         slot.load_deadline = float("inf") if refusal else time.monotonic() + self._settings.startup_timeout
         slot.last_word = b""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        with ExitStack() as stack, theirs:
-            out_read, out_write = _pipe(stack)
-            err_read, err_write = _pipe(stack)
-            assert slot.load is not None
-            assert slot.model is not None
-            birth = Birth(
-                slot.load,
-                slot.connection,
-                slot.page,
-                theirs,
-                (out_write, err_write),
-                self._packages_of(slot.model),
-                refusal,
-            )
-            pid = self._bear(birth, ours) or self._fork_here(slot, birth, (out_read, err_read, ours.fileno()))
-            self._tell({"event": "worker", "model": slot.model_name, "pid": pid}, (out_read, err_read))
-        with suppress(OSError):
-            os.setpgid(pid, pid)  # the child does it too: whoever comes first
-        slot.pid = pid
-        slot.events = ours
-        self._workers[pid] = slot
-        self._loop.watch(ours, lambda: self._hear(slot))
-
-    def _bear(self, birth: Birth, ours: socket.socket) -> int | None:
-        """Have the nurse fork the worker, if there is one; its pid."""
-        if self._nurse is None or birth.refusal is not None:
-            return None
-        pid = self._nurse.bear(*to_order(birth))
-        if pid is not None:
-            ours.send(GO)
-        return pid
-
-    def _fork_here(self, slot: Slot, birth: Birth, foreign: tuple[int, ...]) -> int:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            live(birth, self._inherited(), parent, lambda: self._close_inherited(slot, foreign))
-        return pid
-
-    def _fork_candidate(self, control: socket.socket, ours: socket.socket, modules: Sequence[str]) -> int:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        zygote = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            self._close_inherited(None)
-            inheritance = self._inherited()
-            become_candidate(
-                control,
-                modules,
-                zygote,
-                lambda order, files: live(of_order(order, files, inheritance), inheritance, zygote),
-            )
-        return pid
-
-    def _fork_keeper(self, control: socket.socket, load: wire.Load) -> int:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        zygote = os.getpid()
-        with ExitStack() as stack:
-            out_read, out_write = _pipe(stack)
-            err_read, err_write = _pipe(stack)
-            pid = os.fork()
-            if pid == 0:
-                self._close_inherited(None, (out_read, err_read))
-                become_keeper(control, load, (out_write, err_write), self._inherited(), zygote)
-            self._tell({"event": "worker", "model": load.model_name, "pid": pid}, (out_read, err_read))
-        return pid
-
-    def _inherited(self) -> Inheritance:
-        assert self._inheritance is not None
-        return self._inheritance
-
-    def _close_inherited(self, own: Slot | None, foreign: tuple[int, ...] = ()) -> None:
-        """Close the connections of others: one that is held here would not end where its owner ends it."""
-        for descriptor in foreign:
-            os.close(descriptor)
-        self._loop.close_in_child(-1 if own is None else own.connection.sock.fileno())
+        assert slot.model is not None
+        slot.pid, slot.events = self._nursery.bear(slot, self._packages_of(slot.model), refusal)
+        self._workers[slot.pid] = slot
+        self._loop.watch(slot.events, lambda: self._hear(slot))
 
     def _hear(self, slot: Slot) -> None:
         """Take in what the worker has said."""
@@ -407,8 +269,7 @@ class Zygote:
             if not slot.closed:
                 self._loaded(slot, int(said[len(worker.LOADED) :]))
         elif said.startswith(worker.IMPORTED):
-            if self._nurse is not None:
-                self._nurse.consider(said[len(worker.IMPORTED) :].decode().split())
+            self._nursery.consider(said[len(worker.IMPORTED) :].decode().split())
         else:
             slot.last_word = said
 
@@ -470,9 +331,8 @@ class Zygote:
                 return
             if pid == 0:
                 return
-            if self._nurse is not None:
-                self._nurse.ended(pid)
-            self._tell({"event": "worker ended", "pid": pid})
+            self._nursery.ended(pid)
+            self._supervisor.tell({"event": "worker ended", "pid": pid})
             slot = self._workers.pop(pid, None)
             if slot is not None:
                 kill_group(pid)  # what the worker started and left behind
@@ -544,7 +404,7 @@ class Zygote:
         tries = slot.failed_tries
         if tries >= SINGLE_MODEL_TRIES:
             message = f"The model could not be loaded in {tries} tries. {reason.message}"
-            self._tell({"event": "model failed", "message": message})
+            self._supervisor.tell({"event": "model failed", "message": message})
         else:
             self._fork_later(slot, RETRY_SECONDS)
 
@@ -585,20 +445,23 @@ def _reason_of(code: int, when: str) -> worker.Refusal:
     return worker.Refusal(500, f"The worker exited with status {code} {when}.")
 
 
-def _pipe(stack: ExitStack) -> tuple[int, int]:
-    """A pipe, both ends of which are closed with the stack."""
-    ends = os.pipe()
-    for end in ends:
-        stack.callback(os.close, end)
-    return ends
-
-
-def _remove(directory: Path) -> None:
-    """Remove a directory into which Java, which is about to notice that it is to end, may be writing still."""
-    deadline = time.monotonic() + _GRACE_SECONDS
-    while directory.exists() and time.monotonic() < deadline:
-        shutil.rmtree(directory, ignore_errors=True)
-        time.sleep(0.01)
+def _prepare(arguments: argparse.Namespace, settings: Settings, supervisor: Supervisor) -> Inheritance:
+    """Import what workers will need; raises HandlerError where that fails."""
+    for module in settings.model_server_preload:
+        supervisor.tell({"event": "importing", "what": f"{module!r} (SAGEMAKER_MODEL_SERVER_PRELOAD)"})
+        _preload(module)
+    supervisor.tell({"event": "importing", "what": "the handler"})
+    # What a model's own directories bring is never imported ahead for others.
+    of_image = image_directories(sys.path)
+    return Inheritance(
+        settings=settings,
+        handler=arguments.handler,
+        entry_point=import_handler(arguments.handler, arguments.look_in),
+        image_directories=of_image,
+        options=AnswerOptions(arguments.max_response_size, settings.expose_tracebacks, arguments.decode_input),
+        pages=Pages(_MAX_SLOTS),
+        max_message=arguments.max_request_size + wire.HEADROOM_BYTES,
+    )
 
 
 def _preload(module: str) -> None:
@@ -609,32 +472,6 @@ def _preload(module: str) -> None:
             f"SAGEMAKER_MODEL_SERVER_PRELOAD names {module!r}, which cannot be imported: "
             f"{type(error).__name__}: {error}"
         ) from error
-
-
-def _end_with(supervisor: socket.socket, directory: Path) -> Callable[[], None]:
-    """End this process when the supervisor is gone, though an import may be under way that takes its time, or hangs.
-
-    Returns:
-        To be called when the loop, which watches by itself, is about to run: the thread must be gone by the first fork.
-    """
-    receiver, sender = socket.socketpair()
-
-    def watch() -> None:
-        readable, _, _ = select.select([supervisor, receiver], [], [])
-        if receiver not in readable:  # the supervisor never says anything: it has ended
-            _remove(directory)
-            os._exit(1)
-
-    thread = threading.Thread(target=watch, name="supervisor-watch", daemon=True)
-    thread.start()
-
-    def stop_watching() -> None:
-        sender.send(b".")
-        thread.join()
-        sender.close()
-        receiver.close()
-
-    return stop_watching
 
 
 def main() -> int:
@@ -654,24 +491,22 @@ def main() -> int:
     stream = logging.StreamHandler(sys.stdout)
     stream.setFormatter(log_lines.Formatter())
     logging.basicConfig(level=settings.container_log_level, handlers=[stream])
-    supervisor = socket.socket(fileno=arguments.supervisor_fd)
-    options = AnswerOptions(arguments.max_response_size, settings.expose_tracebacks, arguments.decode_input)
-    zygote = Zygote(settings, arguments.directory, supervisor, options, arguments.max_request_size)
-    stop_watching = _end_with(supervisor, arguments.directory)
+    supervisor = Supervisor(socket.socket(fileno=arguments.supervisor_fd))
+    stop_watching = supervisor.watch(arguments.directory)
     if arguments.packages is not None:
         overlay.activate(arguments.packages)
     try:
-        zygote.prepare(arguments.handler, arguments.look_in)
+        inheritance = _prepare(arguments, settings, supervisor)
     except HandlerError as error:
         logger.error("%s", error, exc_info=error.__cause__)
-        zygote.tell_failure(str(error))
+        supervisor.tell_failure(str(error))
         return error.exit_code
     stop_watching()
     try:
-        zygote.run()
+        Zygote(arguments.directory, supervisor, inheritance).run()
     finally:
         # The supervisor removes it; where it was killed, nobody else is left to.
-        _remove(arguments.directory)
+        remove(arguments.directory)
     return 0
 
 
