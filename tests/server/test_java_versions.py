@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Callable
 
 import pytest
-from running_server import Server
+from running_server import HANDLER, Server
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIMES = ROOT / ".venv" / "java"
@@ -50,6 +51,24 @@ def test_the_server_runs_on_java(start: Callable[..., Server], version: int) -> 
     assert f"Java {version} (JAVA_HOME)" in server.output()
     foreign = [line for line in server.output().splitlines() if not line.startswith(("[m]", "[n]", "20"))]
     assert foreign == ["Model server started."]
+
+
+@pytest.mark.parametrize("version", RELEASES)
+def test_the_front_end_writes_a_line_in_one_piece(version: int, tmp_path: Path) -> None:
+    """The supervisor writes to the same stream, and nothing of its may come between a line and its end."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # which keeps pieces apart
+    with ours:
+        with theirs:
+            environ = {"SAGEMAKER_MULTI_MODEL": "true", "JAVA_HOME": str(java_home(version))}
+            server = Server(tmp_path, HANDLER, theirs, **environ)
+        try:
+            ours.settimeout(60)
+            while (piece := ours.recv(65536)) and not piece.startswith(b"Model server started."):
+                pass
+            assert piece == b"Model server started.\n"
+            assert server.stop() == 0
+        finally:
+            server.kill()
 
 
 def test_java_from_the_wheel_where_there_is_no_other(start: Callable[..., Server], tmp_path: Path) -> None:

@@ -131,9 +131,12 @@ class Server(Endpoint):
 
     Args:
         base_dir: SAGEMAKER_BASE_DIR; also where its output goes.
+        output: Where its output goes instead.
     """
 
-    def __init__(self, base_dir: Path, handler: str | None = HANDLER, **environ: str) -> None:
+    def __init__(
+        self, base_dir: Path, handler: str | None = HANDLER, output: socket.socket | None = None, /, **environ: str
+    ) -> None:
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}", base_dir, base_dir)
         # Not under base_dir, whose path is too long for the sockets that are made there.
@@ -149,9 +152,11 @@ class Server(Endpoint):
         if settings.get("SAGEMAKER_MULTI_MODEL") == "true":
             settings["MMS_MANAGEMENT_ADDRESS"] = self.url
         argv = [sys.executable, str(PROGRAMS / "serve.py"), *([handler] if handler else [])]
+        environ = {**os.environ, **settings}
         with self.log.open("wb") as log:
+            where = (output or log).fileno()
             self.process = subprocess.Popen(
-                argv, env={**os.environ, **settings}, stdout=log, stderr=log, cwd=base_dir, start_new_session=True
+                argv, env=environ, stdout=where, stderr=where, cwd=base_dir, start_new_session=True
             )
 
     def output(self) -> str:
