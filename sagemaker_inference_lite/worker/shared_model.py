@@ -63,8 +63,13 @@ class SharedModel:
 
     def ended(self, pid: int) -> None:
         """Take in that a child of the zygote has ended."""
-        if self._keeper is not None and self._keeper.pid == pid:
-            self._keeper.has_ended = True
+        keeper = self._keeper
+        if keeper is None or keeper.pid != pid:
+            return
+        keeper.has_ended = True
+        if self._is_loading:
+            self._hear()  # its end may be seen before its last words
+        if self._keeper is keeper:
             self._lose("it could not be loaded" if self._is_loading else "the process that holds it has ended")
 
     def _begin(self, load: wire.Load) -> None:
@@ -87,7 +92,8 @@ class SharedModel:
     def _hear(self) -> None:
         assert self._keeper is not None
         try:
-            said = json.loads(self._keeper.control.recv(LONGEST_MESSAGE) or b"{}")
+            # What the model's load has started may hold the other end open.
+            said = json.loads(self._keeper.control.recv(LONGEST_MESSAGE, socket.MSG_DONTWAIT) or b"{}")
         except OSError:
             said = {}
         self._loop.unwatch(self._keeper.control)
