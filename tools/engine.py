@@ -44,7 +44,7 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _APT_SECONDS = 300.0
 _DEBOOTSTRAP_SECONDS = 600.0
-_TAR_SECONDS = 300.0
+_ARCHIVE_SECONDS = 300.0
 
 
 class Running(NamedTuple):
@@ -117,7 +117,7 @@ def debian(suite: str, archive: Path) -> Path:
     unfinished = archive.with_suffix(".unfinished")
     left_out = [f"--exclude={name}" for name in LEFT_OUT]
     argv = ["tar", "--create", f"--file={unfinished}", *left_out, f"--directory={tree}", "."]
-    run(argv, f"packing {suite}", limit_seconds=_TAR_SECONDS)
+    run(argv, f"packing {suite}", limit_seconds=_ARCHIVE_SECONDS)
     shutil.rmtree(tree)
     unfinished.replace(archive)
     return archive
@@ -134,7 +134,7 @@ def buildx(program: Path) -> Path:
     tree = program.with_suffix(".tree")
     _debootstrap(BUILDX_SUITE, tree, "--download-only", "--include=docker-buildx")
     (package,) = (tree / "var" / "cache" / "apt" / "archives").glob("docker-buildx_*.deb")
-    run(["dpkg-deb", "--extract", str(package), str(tree)], "unpacking docker-buildx", limit_seconds=_TAR_SECONDS)
+    run(["dpkg-deb", "--extract", str(package), str(tree)], "unpacking docker-buildx", limit_seconds=_ARCHIVE_SECONDS)
     (tree / "usr" / "libexec" / "docker" / "cli-plugins" / "docker-buildx").rename(program)
     shutil.rmtree(tree)
     return program

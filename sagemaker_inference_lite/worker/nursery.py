@@ -72,12 +72,10 @@ class Nursery:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with ExitStack() as stack, theirs:
-            out_read, out_write = _pipe(stack)
-            err_read, err_write = _pipe(stack)
-            outputs = (out_write, err_write)
-            birth = Birth(slot.load, slot.connection, slot.page, theirs, outputs, packages, refusal)
-            pid = self._have_born(birth, ours) or self._fork_worker(birth, (out_read, err_read, ours.fileno()))
-            self._supervisor.tell({"event": "worker", "model": slot.model_name, "pid": pid}, (out_read, err_read))
+            reads, writes = _outputs(stack)
+            birth = Birth(slot.load, slot.connection, slot.page, theirs, writes, packages, refusal)
+            pid = self._have_born(birth, ours) or self._fork_worker(birth, (*reads, ours.fileno()))
+            self._supervisor.tell({"event": "worker", "model": slot.model_name, "pid": pid}, reads)
         with suppress(OSError):
             os.setpgid(pid, pid)  # the child does it too: whoever comes first
         return pid, ours
@@ -126,13 +124,12 @@ class Nursery:
     def _fork_keeper(self, control: socket.socket, load: wire.Load) -> int:
         zygote = os.getpid()
         with ExitStack() as stack:
-            out_read, out_write = _pipe(stack)
-            err_read, err_write = _pipe(stack)
+            reads, writes = _outputs(stack)
             pid = _fork()
             if pid == 0:
-                self._close_inherited((out_read, err_read))
-                become_keeper(control, load, (out_write, err_write), self._inheritance, zygote)
-            self._supervisor.tell({"event": "worker", "model": load.model_name, "pid": pid}, (out_read, err_read))
+                self._close_inherited(reads)
+                become_keeper(control, load, writes, self._inheritance, zygote)
+            self._supervisor.tell({"event": "worker", "model": load.model_name, "pid": pid}, reads)
         return pid
 
     def _close_inherited(self, foreign: tuple[int, ...] = (), kept: int = -1) -> None:
@@ -149,8 +146,13 @@ def _fork() -> int:
     return os.fork()
 
 
+def _outputs(stack: ExitStack) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where a child's stdout and stderr are read, and where it writes them. All are closed with the stack."""
+    (out_read, out_write), (err_read, err_write) = _pipe(stack), _pipe(stack)
+    return (out_read, err_read), (out_write, err_write)
+
+
 def _pipe(stack: ExitStack) -> tuple[int, int]:
-    """A pipe, both ends of which are closed with the stack."""
     ends = os.pipe()
     for end in ends:
         stack.callback(os.close, end)

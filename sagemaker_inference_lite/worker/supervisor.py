@@ -46,7 +46,7 @@ class Supervisor:
             directory: Removed before that.
 
         Returns:
-            To be called before the first fork, which the thread that watches must not see. Who calls it watches.
+            To be called before the first fork, by which the thread that watches must be gone.
         """
         receiver, sender = socket.socketpair()
 

@@ -69,9 +69,8 @@ def test_who_asks_for_memory_goes_and_nobody_else(limited: Server) -> None:
     assert len(pids) >= 2
     # A request's turn: a small model that asks for too much, beside those that have far more and wait.
     assert limited.load("small").status_code == 200
-    eventually(
-        lambda: len(set(map(score, limited.processes()["worker"]))) == 1
-    )  # the others have had nothing to do for a while
+    # The others have had nothing to do for a while.
+    eventually(lambda: len(set(map(score, limited.processes()["worker"]))) == 1)
     assert limited.invoke("allocate 500", "small").status_code == 507
     assert {each: limited.invoke("pid", each).text for each in pids} == pids
     assert limited.unload("model-0").status_code == 200

@@ -154,7 +154,7 @@ def test_unloading_frees_the_worker_at_once(multi: Server, model: str) -> None:
     (directory,) = Path(multi.temporary).iterdir()
     files = set(directory.rglob("*"))
     multi.load(model)
-    worker = multi.worker_of(model)
+    worker = multi.only_worker(model)
     assert multi.unload(model).status_code == 200
     assert eventually(lambda: all_gone([worker]), 3)
     assert set(directory.rglob("*")) == files
@@ -163,7 +163,7 @@ def test_unloading_frees_the_worker_at_once(multi: Server, model: str) -> None:
 def test_a_model_answers_what_it_was_asked_before_it_is_unloaded(multi: Server, model: str) -> None:
     """DELETE waits for the request that runs and those behind it; new ones are refused; then nothing is left."""
     multi.load(model)
-    worker = multi.worker_of(model)
+    worker = multi.only_worker(model)
     with ThreadPoolExecutor(5) as pool:
         waiting = [pool.submit(multi.invoke, "sleep 0.4", model) for _ in range(4)]
         time.sleep(0.3)  # for the requests to be there; were they not, they would be refused

@@ -181,9 +181,11 @@ class Server(Endpoint):
                 roles["worker" if leads_a_group(child) else "heir"].append(child)
         return roles
 
-    def worker_of(self, model: str) -> psutil.Process:
-        """The one worker of a model. Those of models that have been unloaded may be about to end beside it."""
-        return psutil.Process(int(self.invoke("pid", model).text))
+    def only_worker(self, model: str) -> psutil.Process:
+        """The worker of the one model that is loaded, once those of models that were unloaded have ended."""
+        worker = psutil.Process(int(self.invoke("pid", model).text))
+        eventually(lambda: self.processes()["worker"] == [worker])
+        return worker
 
     def descendants(self) -> list[psutil.Process]:
         """All processes under it, to ask later whether they have ended."""
