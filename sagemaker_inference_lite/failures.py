@@ -9,6 +9,7 @@ import traceback
 import uuid
 from typing import NamedTuple
 
+from sagemaker_inference_lite import fork_guard
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.error_body import describe, error_body
 from sagemaker_inference_lite.errors import ServerError
@@ -39,7 +40,10 @@ def failure(error: BaseException, context: Context, *, max_bytes: int, expose_tr
         context: Of the requests that it was raised for.
         max_bytes: The largest body; the message is cut, and the traceback left out, where they do not fit.
         expose_traceback: Whether callers see the traceback. For development only.
+
+    In a process that the model's code has forked it never returns (`fork_guard`).
     """
+    fork_guard.end_if_forked(error)  # it is no request of this process's that has failed
     status, type_name, message = describe(error)
     error_id = uuid.uuid4().hex
     is_ours = status >= 500

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
-from sagemaker_inference_lite import log_lines, preflight, sizing
+from sagemaker_inference_lite import descendants, log_lines, preflight, sizing
 from sagemaker_inference_lite.errors import (
     HandlerError,
     LaunchError,
@@ -31,6 +32,7 @@ from sagemaker_inference_lite.requirements import installer, overlay
 from sagemaker_inference_lite.requirements.wanted import Requirements, to_install
 from sagemaker_inference_lite.settings import Settings, warnings_for
 from sagemaker_inference_lite.supervision.child import ChildProcess
+from sagemaker_inference_lite.supervision.liveness import Liveness, Silence
 from sagemaker_inference_lite.supervision.loop import Loop, reap_strangers
 from sagemaker_inference_lite.supervision.output import OutputRelay
 from sagemaker_inference_lite.supervision.private_directory import private_directory
@@ -47,6 +49,11 @@ _END_SECONDS = 0.9
 _LAST_LINES_SECONDS = 0.2
 _FRONT_END_START_SECONDS = 60.0
 _INSTALLER_GRACE_SECONDS = 10.0
+
+# The zygote says every 2 seconds that it is at work. It may have been stopped, which can be undone; where that does
+# not help, models can be neither loaded nor replaced, and the platform has to start another container.
+_ZYGOTE_SUSPECT_SECONDS = 6.0
+_ZYGOTE_DEAD_SECONDS = 40.0
 
 
 def start_model_server(handler_service: str | None = None) -> None:
@@ -96,12 +103,14 @@ class _Server:
         self._front_end: ChildProcess | None = None
         self._channel: socket.socket | None = None
         self._zygote_ready = False
+        self._zygote_liveness = Liveness(_ZYGOTE_SUSPECT_SECONDS, _ZYGOTE_DEAD_SECONDS)
         self._importing = "the handler"
         self._zygote_failure: LaunchError | None = None
         self._worker_groups: set[int] = set()
         self._relay = OutputRelay()
 
     def __enter__(self) -> _Server:
+        descendants.adopt_orphans()  # what models leave behind, should the zygote die before it
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -232,7 +241,12 @@ class _Server:
     def _worker_environ(self) -> dict[str, str]:
         """What handlers see. Numeric libraries read their number of threads once, when they are imported."""
         environ = properties.without_blacklisted(self._environ, self._in_force)
-        return {"OMP_NUM_THREADS": str(self._size.threads.value), **environ}
+        return {
+            "OMP_NUM_THREADS": str(self._size.threads.value),
+            # torch.cuda.is_available() would initialise CUDA in the zygote, which none of its forks could use then.
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+            **environ,
+        }
 
     def _wait(self, ready: Callable[[], bool], limit_seconds: float, what: Callable[[], str]) -> bool:
         """Wait for a process: has one ended? are we to stop? is it ready? is it late?"""
@@ -255,6 +269,20 @@ class _Server:
         while not self._loop.stop_requests:
             self._loop.turn()
             self._check_processes()
+            self._check_zygote_responds()
+
+    def _check_zygote_responds(self) -> None:
+        assert self._zygote is not None
+        silence = self._zygote_liveness.look()
+        if silence is Silence.SUSPECT:
+            logger.warning(
+                "the zygote (pid %d) has said nothing for %d seconds: it is continued (SIGCONT), should it be stopped",
+                self._zygote.pid,
+                _ZYGOTE_SUSPECT_SECONDS,
+            )
+            os.kill(self._zygote.pid, signal.SIGCONT)
+        elif silence is Silence.DEAD:
+            raise ProcessEndedError(f"The zygote has not responded for {_ZYGOTE_DEAD_SECONDS:.0f} seconds.", 1)
 
     def _check_processes(self) -> None:
         children = [child for child in (self._front_end, self._zygote) if child is not None]
@@ -280,6 +308,7 @@ class _Server:
         if not message:
             self._loop.forget(self._channel)
             return
+        self._zygote_liveness.heard()
         event = json.loads(message)
         if event["event"] == "ready":
             self._zygote_ready = True
@@ -344,8 +373,12 @@ class _Server:
             # What workers started and left behind, where the zygote was killed before it could end them.
             for group in self._worker_groups:
                 kill_group(group)
+            while orphans := descendants.kill_orphans((), ()):
+                for pid in orphans:
+                    os.waitpid(pid, 0)
             self._relay.close(max(_LAST_LINES_SECONDS, deadline - time.monotonic()))
         reap_strangers([])
+        descendants.adopt_orphans(False)
 
 
 def _configure_logging(level: int) -> None:

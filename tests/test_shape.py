@@ -29,6 +29,8 @@ BASE = {
     "exit_status",
     "log_lines",
     "process_group",
+    "fork_guard",
+    "descendants",
     "requirements",
     "sizing",
 }
@@ -42,6 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exit_status": set(),
     "log_lines": set(),
     "process_group": set(),
+    "fork_guard": set(),
+    "descendants": set(),
     "python_file": set(),
     "error_body": {"errors", "memory"},
     "settings": {"errors"},

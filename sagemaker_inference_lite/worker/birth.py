@@ -6,15 +6,15 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
+from sagemaker_inference_lite import fork_guard
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.requirements import of_one_model
 from sagemaker_inference_lite.settings import Settings
-from sagemaker_inference_lite.worker import worker
+from sagemaker_inference_lite.worker import events, worker
 from sagemaker_inference_lite.worker.after_fork import become_worker
 from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.connection import Connection
@@ -52,7 +52,8 @@ class Inheritance(NamedTuple):
     """What all workers of a server have in common.
 
     Attributes:
-        handler: The handler service that has been imported, and its entry point.
+        handler: The handler service of models that name none of their own.
+        find_entry_point: Returns its entry point; imports it first, in this process, where it cannot be shared.
         image_directories: Where the modules lie that workers of other models may share.
         pages: Of all workers.
         max_message: What one request may have in a message, in bytes.
@@ -60,7 +61,7 @@ class Inheritance(NamedTuple):
 
     settings: Settings
     handler: str
-    entry_point: Any
+    find_entry_point: Callable[[], Any]
     image_directories: tuple[str, ...]
     options: AnswerOptions
     pages: Pages
@@ -87,37 +88,35 @@ def live(
         for descriptor in birth.outputs:
             os.close(descriptor)
         close_inherited()
+        inheritance.pages.keep_only(birth.page)
+        birth.connection.receive_into(birth.page.buffer)
+        fork_guard.claim([birth.connection.sock, birth.events, birth.page, score])
+
+        def tell(event: events.Event) -> None:
+            birth.events.sendall(events.encode(event))
+
         job = worker.Job(
             load=birth.load,
             connection=birth.connection,
             page=birth.page,
             score=score,
-            say=birth.events.sendall,
+            tell=tell,
             default_handler=inheritance.handler,
-            default_entry_point=inheritance.entry_point,
+            find_default=inheritance.find_entry_point,
             options=inheritance.options,
             refusal=birth.refusal,
             provide_packages=lambda model_dir: of_one_model.provide(model_dir, birth.packages, inheritance.settings),
             image_directories=inheritance.image_directories,
             loaded=loaded,
         )
-        birth.events.sendall(worker.run(job))
-        _finish()
+        tell(worker.run(job))
+        fork_guard.run_exit_functions()
         status = 0
-    except BaseException:
+    except BaseException as error:
+        fork_guard.end_if_forked(error)
         logger.exception("the worker of model %s failed", birth.load.model_name)
     finally:
         os._exit(status)
-
-
-def _finish() -> None:
-    """What an orderly end of the interpreter would do, but for unwinding into the zygote's frames."""
-    import atexit
-
-    atexit._run_exitfuncs()
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
 
 
 def to_order(birth: Birth) -> tuple[dict[str, Any], list[int]]:

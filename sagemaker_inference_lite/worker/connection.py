@@ -13,6 +13,8 @@ from sagemaker_inference_lite.mms import wire
 
 _T = TypeVar("_T")
 
+_NOTHING = bytes(wire.LENGTH_BYTES)
+
 # LOAD is hardly ever longer than this.
 _PIECE = 1 << 14
 
@@ -40,6 +42,10 @@ class Connection:
         """Let messages have so many bytes from now on."""
         self._max_bytes = max_bytes
 
+    def receive_into(self, buffer: memoryview) -> None:
+        """Have receive() use this memory, of LARGE_BODY_AT bytes, which begins with zeros until a message does."""
+        self._buffer = buffer
+
     def tell_when_quiet(self, seconds: float, then: Callable[[], None]) -> None:
         """Have receive() call something, once, when nothing has come for so long.
 
@@ -62,6 +68,7 @@ class Connection:
             # Holds every small request whole, so that it is read with one call, and the head of every large one. Made
             # here and not before, because the zygote, which has all connections, never comes here.
             self._buffer = memoryview(bytearray(wire.LARGE_BODY_AT))
+        self._buffer[: wire.LENGTH_BYTES] = _NOTHING
         self._filled = self._wait_for(self.sock.recv_into, self._buffer)
         if not self._filled:
             return None

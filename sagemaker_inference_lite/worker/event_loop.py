@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import os
 import select
 import selectors
@@ -17,11 +18,20 @@ import time
 from contextlib import suppress
 from typing import Callable
 
+# Run as a program, the zygote is what its users know.
+logger = logging.getLogger("sagemaker_inference_lite.worker.zygote")
+
 Callback = Callable[[], None]
+
+# After a callback that has failed: one that fails on every turn must not take a CPU, nor fill the log.
+_PAUSE_SECONDS = 0.1
 
 
 class EventLoop:
-    """Calls back when sockets can be read and when times have come. It wakes up when a child ends."""
+    """Calls back when sockets can be read and when times have come. It wakes up when a child ends.
+
+    A callback that raises costs a record in the log: it is one connection's trouble, and the others are served.
+    """
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -40,7 +50,8 @@ class EventLoop:
         receiver, sender = socket.socketpair()
         receiver.setblocking(False)
         sender.setblocking(False)
-        signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
+        self._note_own(signal_descriptor := sender.detach())
+        signal.set_wakeup_fd(signal_descriptor, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.watch(receiver, lambda: _empty(receiver))
 
@@ -67,7 +78,7 @@ class EventLoop:
             callback = self._on_hangup.pop(descriptor, None)
             if callback is not None:
                 self._hangups.unregister(descriptor)
-                callback()
+                _call(callback)
 
     def drop(self, sock: socket.socket) -> None:
         """Undo watch() and close the socket."""
@@ -92,21 +103,30 @@ class EventLoop:
             patience_seconds = until_timer if patience_seconds is None else min(patience_seconds, until_timer)
         for key, _ in self._selector.select(patience_seconds):
             if self._selector.get_map().get(key.fd) is key:  # an earlier callback may have closed it
-                key.data()
+                _call(key.data)
         while self._timers and self._timers[0][0] <= time.monotonic():
-            heapq.heappop(self._timers)[2]()
+            _call(heapq.heappop(self._timers)[2])
 
     def close_in_child(self, kept: int = -1) -> None:
         """After a fork: close all that the parent has ever watched, but one; it would not end where its owner ends it.
 
         The objects stay as they are, and must not be used.
         """
+        signal.set_wakeup_fd(-1)  # it is among them
         own = self._own
         descriptor = own.find(1)
         while descriptor >= 0:
             if descriptor != kept:
                 os.close(descriptor)
             descriptor = own.find(1, descriptor + 1)
+
+
+def _call(callback: Callback) -> None:
+    try:
+        callback()
+    except Exception:
+        logger.exception("a callback of the zygote's failed; it goes on without")
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _empty(sock: socket.socket) -> None:

@@ -21,26 +21,21 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Callable
 
-from sagemaker_inference_lite.worker.after_fork import die_with_parent, prctl
+from sagemaker_inference_lite import fork_guard
+from sagemaker_inference_lite.worker.after_fork import die_with_parent
 from sagemaker_inference_lite.worker.imports import import_all
 
 logger = logging.getLogger(__name__)
 
-_PR_SET_CHILD_SUBREAPER = 36
-
 # The names of a few thousand modules.
 LONGEST_MESSAGE = 150_000
 
-_REPLY_SECONDS = 10.0
+# A fork takes milliseconds. The zygote waits for no answer longer than this: it has other models to look after.
+_REPLY_SECONDS = 2.0
 _FILES_OF_A_BIRTH = 4
 
 # What a child does that the heir has forked: called with the order and the files that came with it. Never returns.
 Live = Callable[[dict[str, Any], Sequence[int]], None]
-
-
-def adopt_orphans() -> bool:
-    """Has this process become the parent of what its descendants leave behind (Linux); whether that was possible."""
-    return prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 class Heir:
@@ -85,8 +80,11 @@ class Heir:
 
     def _ask(self, order: dict[str, Any], files: Sequence[int]) -> dict[str, Any]:
         self.control.settimeout(_REPLY_SECONDS)
-        socket.send_fds(self.control, [json.dumps(order).encode()], list(files))
-        answer: dict[str, Any] = json.loads(self.control.recv(LONGEST_MESSAGE) or b'{"error": "it has ended"}')
+        try:
+            socket.send_fds(self.control, [json.dumps(order).encode()], list(files))
+            answer: dict[str, Any] = json.loads(self.control.recv(LONGEST_MESSAGE) or b'{"error": "it has ended"}')
+        except socket.timeout:
+            raise OSError(f"the zygote's heir (pid {self.pid}) has not answered for {_REPLY_SECONDS:.0f} s") from None
         if "error" in answer:
             raise OSError(f"the zygote's heir cannot fork: {answer['error']}")
         return answer
@@ -118,12 +116,14 @@ def _import(control: socket.socket, modules: Sequence[str], zygote: int) -> bool
     _wait_for_adoption(zygote)
     die_with_parent(zygote)
     begun = time.monotonic()
+    fork_guard.claim([control])
     outcome = import_all(modules, lambda package: _say(control, {"at": package}))
+    fork_guard.release()
     gc.collect()
     # Objects that the collector never visits again are pages that no worker has to copy.
     gc.freeze()
     _say(control, {**outcome._asdict(), "milliseconds": 1000 * (time.monotonic() - begun)})
-    return not outcome.threads_of
+    return not outcome.unsafe
 
 
 def serve_orders(control: socket.socket, zygote: int, live: Live) -> tuple[socket.socket, list[str]]:

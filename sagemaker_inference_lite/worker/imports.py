@@ -13,10 +13,11 @@ from itertools import groupby, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-# A thread does not survive a fork, and a lock that it holds is never released. These packages start threads when they
-# are imported and are tested to compute in a fork with more than one: OpenBLAS starts its threads anew
-# (pthread_atfork), and OpenMP's start with the first computation.
-SURVIVE_A_FORK = frozenset({"numpy", "scipy", "sklearn", "threadpoolctl", "torch"})
+from sagemaker_inference_lite import fork_guard
+from sagemaker_inference_lite.worker.fork_safety import SURVIVE_A_FORK, count_threads, held, why_unsafe
+
+# More threads than a process can have.
+_ANY = 1 << 30
 
 _PACKAGES = ("site-packages", "dist-packages")
 
@@ -27,12 +28,14 @@ class Outcome(NamedTuple):
     Attributes:
         imported: Those that are imported now.
         failed: Those that raised, with what.
-        threads_of: The package that started threads, which ends the import; "" where none did.
+        unsafe: The package that a fork would not survive, which ends the import; "" where there is none.
+        reason: Why, to be read after "it".
     """
 
     imported: list[str]
     failed: dict[str, str]
-    threads_of: str
+    unsafe: str = ""
+    reason: str = ""
 
 
 def image_directories(path: Sequence[str]) -> tuple[str, ...]:
@@ -75,7 +78,8 @@ def import_all(names: Sequence[str], on_package: Callable[[str], None] = lambda 
     """
     imported: list[str] = []
     failed: dict[str, str] = {}
-    threads = count_threads()
+    before = held()
+    threads = before.threads
     for package, members in groupby(names, key=lambda name: name.partition(".")[0]):
         on_package(package)
         for name, error in _import_each(members):
@@ -83,10 +87,11 @@ def import_all(names: Sequence[str], on_package: Callable[[str], None] = lambda 
                 imported.append(name)
             else:
                 failed[name] = error
-        if count_threads() > threads and package not in SURVIVE_A_FORK:
-            return Outcome(imported, failed, package)
+        reason = why_unsafe(before, _ANY if package in SURVIVE_A_FORK else threads - before.threads)
+        if reason:
+            return Outcome(imported, failed, package, reason)
         threads = count_threads()
-    return Outcome(imported, failed, "")
+    return Outcome(imported, failed)
 
 
 def _import_each(names: Iterator[str]) -> Iterator[tuple[str, str | None]]:
@@ -96,11 +101,8 @@ def _import_each(names: Iterator[str]) -> Iterator[tuple[str, str | None]]:
                 warnings.simplefilter("ignore")  # the load that imported it first has shown them
                 importlib.import_module(name)
         except BaseException as error:  # SystemExit too: a package may do anything
+            fork_guard.end_if_forked(error)
             yield name, f"{type(error).__name__}: {error}"
         else:
+            fork_guard.end_if_forked()
             yield name, None
-
-
-def count_threads() -> int:
-    """How many threads this process has."""
-    return len(os.listdir("/proc/self/task"))

@@ -17,13 +17,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sagemaker_inference_lite import log_lines
+from sagemaker_inference_lite import fork_guard, log_lines
 from sagemaker_inference_lite.mms import wire
-from sagemaker_inference_lite.worker import birth, worker
+from sagemaker_inference_lite.worker import birth, fork_safety, worker
 from sagemaker_inference_lite.worker.after_fork import become_worker
 from sagemaker_inference_lite.worker.birth import Inheritance
 from sagemaker_inference_lite.worker.heir import serve_orders
-from sagemaker_inference_lite.worker.imports import count_threads
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +44,14 @@ def become_keeper(
             os.close(descriptor)
         log_lines.belong_to_model(load.model_name)
         begun = time.monotonic()
-        loaded = worker.load_model(load, inheritance.handler, inheritance.entry_point)
-        said = {"milliseconds": int(1000 * (time.monotonic() - begun)), "unfit": _why_unfit()}
+        before = fork_safety.held()
+        fork_guard.claim([control])
+        loaded = worker.load_model(load, inheritance.handler, inheritance.find_entry_point)
+        fork_guard.end_if_forked()
+        fork_guard.release()
+        milliseconds = int(1000 * (time.monotonic() - begun))
+        unsafe = fork_safety.why_unsafe(before)
+        said = {"milliseconds": milliseconds, "unfit": unsafe and f"its load {unsafe}"}
         gc.collect()
         # Objects that the collector never visits again are pages that no worker has to copy.
         gc.freeze()
@@ -60,25 +65,9 @@ def become_keeper(
 
         serve_orders(control, zygote, live)
     except BaseException as error:  # whatever a model raises at its load, SystemExit included
+        fork_guard.end_if_forked(error)
         logger.error("model %s cannot be loaded to be shared: %s: %s", load.model_name, type(error).__name__, error)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)
-
-
-def _why_unfit() -> str:
-    """Why a fork of this process could not use the model that it has loaded; "" where it can."""
-    threads = count_threads() - 1
-    if threads:
-        return f"its load starts threads ({threads}), which a fork loses"
-    if any(_target(number).startswith("/dev/nvidia") for number in os.listdir("/proc/self/fd")):
-        return "its load uses CUDA, which cannot be used after a fork"
-    return ""
-
-
-def _target(descriptor: str) -> str:
-    try:
-        return os.readlink(f"/proc/self/fd/{descriptor}")
-    except OSError:  # that of the listing itself
-        return ""

@@ -8,6 +8,8 @@ import socket
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker import worker
 from sagemaker_inference_lite.worker.connection import Connection
+from sagemaker_inference_lite.worker.events import End
+from sagemaker_inference_lite.worker.restarts import Restarts
 from sagemaker_inference_lite.worker.slot_page import SlotPage
 
 
@@ -32,11 +34,16 @@ class Slot:
         model: What it is for; None until LOAD has come.
         load: The front end's LOAD, None until it has come.
         pid: The worker; None where there is none at the moment.
+        forked_at: When the worker was forked, on time.monotonic()'s clock.
         events: Where the worker says that it has loaded the model.
+        imports_told: It has said what its load imported.
         loaded: This worker has.
         answered_load: The front end has its answer to LOAD, from this worker or from one before it.
         load_deadline: When the worker must have loaded, on time.monotonic()'s clock.
-        last_word: What the worker said last.
+        end: The worker's last event; None until it has come.
+        restarts: Counts workers that ended unasked.
+        refusal: What requests get until then, where workers keep ending.
+        no_load_before: When the model may be loaded again, on the same clock.
         failed_tries: How often in a row the model could not be loaded.
         killed_because: Why the zygote has ended the worker.
         closed: The connection is given up; a worker may still be about to end.
@@ -48,12 +55,17 @@ class Slot:
         self.model: Model | None = None
         self.load: wire.Load | None = None
         self.pid: int | None = None
+        self.forked_at = 0.0
         self.events: socket.socket | None = None
+        self.imports_told = False
         self.loaded = False
         self.answered_load = False
         self.load_deadline = float("inf")
         self.killed_because: worker.Refusal | None = None
-        self.last_word = b""
+        self.end: End | None = None
+        self.restarts = Restarts()
+        self.refusal: worker.Refusal | None = None
+        self.no_load_before = 0.0
         self.failed_tries = 0
         self.closed = False
 

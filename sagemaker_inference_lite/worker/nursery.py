@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from sagemaker_inference_lite.descendants import adopt_orphans
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker import worker
 from sagemaker_inference_lite.worker.birth import GO, Birth, Inheritance, live, of_order, to_order
 from sagemaker_inference_lite.worker.event_loop import EventLoop
-from sagemaker_inference_lite.worker.heir import adopt_orphans, become_candidate
+from sagemaker_inference_lite.worker.heir import become_candidate
 from sagemaker_inference_lite.worker.keeper import become_keeper
 from sagemaker_inference_lite.worker.models import Slot
 from sagemaker_inference_lite.worker.shared_model import SharedModel
@@ -43,7 +44,7 @@ class Nursery:
     def _find_nurse(self) -> Succession | SharedModel | None:
         settings = self._inheritance.settings
         wanted = settings.model_server_share_imports if settings.multi_model else settings.model_server_share_model
-        if not wanted or not adopt_orphans():
+        if not adopt_orphans() or not wanted:
             return None
         if settings.multi_model:
             return Succession(self._loop, self._fork_candidate, min(settings.startup_timeout, _IMPORT_SECONDS))
@@ -96,6 +97,10 @@ class Nursery:
         return pid
 
     # -- nurses --
+
+    def holders(self) -> Sequence[int]:
+        """The processes, other than workers, that run a model's code."""
+        return self._nurse.holders() if self._nurse is not None else ()
 
     def consider(self, modules: Sequence[str]) -> None:
         """Take in what a worker's load had to import of the image's packages."""

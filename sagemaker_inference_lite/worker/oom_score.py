@@ -43,6 +43,12 @@ class OomScore:
         self._is_answering = False
         self._write(self._waits)
 
+    def close(self) -> None:
+        """Leave the score as it is, for good."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
     def _write(self, score: int) -> None:
         if self._descriptor is not None:
             with suppress(OSError):

@@ -58,6 +58,10 @@ class SharedModel:
             self._lose(str(error))
             return None
 
+    def holders(self) -> Sequence[int]:
+        """The keeper, where there is one: it has run the model's code."""
+        return [self._keeper.pid] if self._keeper is not None else []
+
     def consider(self, modules: Sequence[str]) -> None:
         """Take in what a worker had to import: it was one that could not share the model."""
 

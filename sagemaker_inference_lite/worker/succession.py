@@ -23,6 +23,9 @@ _PATIENCE_SECONDS = 10.0
 # An heir that is killed, most likely for memory, would be again.
 _MAX_DEATHS = 3
 
+# Names that loads have asked for, all models together. A model can name anything.
+_MOST_MODULES = 50_000
+
 # Forks the first candidate: called with its end of the control socket, the zygote's, and what it is to import.
 ForkCandidate = Callable[[socket.socket, socket.socket, Sequence[str]], int]
 
@@ -52,9 +55,14 @@ class Succession:
 
     def consider(self, modules: Sequence[str]) -> None:
         """Take in what a load had to import of the image's packages. There will be an heir that has imported it."""
-        self._wanted.update(dict.fromkeys(modules))
+        if len(self._wanted) < _MOST_MODULES:
+            self._wanted.update(dict.fromkeys(modules))
         if self._candidate is None:
             self._found()
+
+    def holders(self) -> Sequence[int]:
+        """None: an heir runs packages of the image, and no model's code."""
+        return ()
 
     def is_expecting(self, load: wire.Load) -> bool:
         """Whether an heir is about to come that is worth waiting for, whatever is loaded."""
@@ -86,7 +94,9 @@ class Succession:
             self._kill(heir)
         self._imported.clear()
         self._deaths += 1
-        if self._candidate is None and self._deaths <= _MAX_DEATHS:
+        if self._deaths > _MAX_DEATHS:
+            logger.warning("nothing is imported ahead any more, after %d heirs that ended", self._deaths)
+        elif self._candidate is None:
             self._found()
 
     # -- a candidate --
@@ -110,6 +120,7 @@ class Succession:
         self._expected_until = time.monotonic() + _PATIENCE_SECONDS
         self._candidate_at = ""
         self._loop.watch(ours, functools.partial(self._hear, candidate))
+        self._loop.later(_PATIENCE_SECONDS, functools.partial(self._say_late, candidate))
         self._loop.later(self._limit_seconds, functools.partial(self._give_up, candidate))
 
     def _hear(self, candidate: Heir) -> None:
@@ -123,11 +134,11 @@ class Succession:
             return
         self._loop.unwatch(candidate.control)
         self._candidate = None
-        if said and not said["threads_of"]:
+        if said and not said["unsafe"]:
             self._take_over(candidate, said)
         else:
-            package = said.get("threads_of") or self._candidate_at
-            reason = "it starts threads, which a fork would lose" if said else "the process that imported it has ended"
+            package = said.get("unsafe") or self._candidate_at
+            reason = f"it {said['reason']}" if said else "the process that imported it has ended"
             self._refuse(candidate, package, reason)
         self._found()
 
@@ -141,6 +152,10 @@ class Succession:
         if self._heir is not None:
             self._loop.drop(self._heir.control)  # it ends by itself
         self._heir = heir
+
+    def _say_late(self, candidate: Heir) -> None:
+        if candidate is self._candidate:
+            logger.info("loads do not wait any longer for %s to be imported ahead", self._candidate_at or "the process")
 
     def _give_up(self, candidate: Heir) -> None:
         if candidate is self._candidate:

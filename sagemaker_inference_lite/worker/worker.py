@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from sagemaker_inference_lite import log_lines
+from sagemaker_inference_lite import fork_guard, log_lines
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import WireError
@@ -19,9 +19,10 @@ from sagemaker_inference_lite.memory import is_memory_error
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.python_file import put_first_on_path
 from sagemaker_inference_lite.user_module import CODE_DIRECTORY
-from sagemaker_inference_lite.worker import answers, slot_page
+from sagemaker_inference_lite.worker import answers, events, slot_page
 from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.connection import Connection
+from sagemaker_inference_lite.worker.events import End, Event
 from sagemaker_inference_lite.worker.imports import imported_since, latest_import
 from sagemaker_inference_lite.worker.loader import Handle, import_handler, read_manifest, start_handler
 from sagemaker_inference_lite.worker.oom_score import OomScore
@@ -29,21 +30,8 @@ from sagemaker_inference_lite.worker.slot_page import SlotPage
 
 logger = logging.getLogger(__name__)
 
-# What a worker says to the zygote: what its load imported, that it has loaded its model, and last of all why it ends.
-# It is said on a connection of its own, because any exit status may be a handler's.
-IMPORTED = b"I"
-LOADED = b"L"  # and in how many milliseconds
-CLOSED = b"C"  # the front end closed the connection
-LOAD_FAILED = b"F"
-LOAD_MEMORY = b"M"
-NO_MESSAGE = b"W"  # the front end sent what is no message
-REFUSED = b"R"  # one request was refused because the model is not there; try to load it again
-
 # How long after its last answer a worker counts as one that waits.
 _QUIET_SECONDS = 1.0
-
-# The names of a few thousand modules.
-LONGEST_WORD = 100_000
 
 
 class Refusal(NamedTuple):
@@ -73,8 +61,9 @@ class Job(NamedTuple):
         connection: Where its requests come from.
         page: Shared with the zygote.
         score: Of this process.
-        say: Called with each word for the zygote.
-        default_handler: The handler service that the zygote has imported already, and its entry point.
+        tell: Called with each event for the zygote, but for the last, which run() returns.
+        default_handler: The handler service of models that name none of their own.
+        find_default: Returns its entry point, which the zygote has imported already, or has not for good reason.
         image_directories: Where the modules lie that workers of other models may share.
         provide_packages: Called with the model's directory before anything of the model's is imported.
         refusal: None, or why to refuse one request instead of loading.
@@ -85,9 +74,9 @@ class Job(NamedTuple):
     connection: Connection
     page: SlotPage
     score: OomScore
-    say: Callable[[bytes], None]
+    tell: Callable[[Event], None]
     default_handler: str | None
-    default_entry_point: Any
+    find_default: Callable[[], Any]
     options: AnswerOptions
     provide_packages: Callable[[Path], None]
     image_directories: tuple[str, ...] = ()
@@ -95,8 +84,8 @@ class Job(NamedTuple):
     loaded: Loaded | None = None
 
 
-def run(job: Job) -> bytes:
-    """Do the job until the front end closes the connection; returns the worker's last word."""
+def run(job: Job) -> End:
+    """Do the job until the front end closes the connection; returns the worker's last event."""
     log_lines.belong_to_model(job.load.model_name)
     try:
         if job.refusal is not None:
@@ -104,45 +93,39 @@ def run(job: Job) -> bytes:
         return _serve(job)
     except WireError as error:
         logger.error("the connection to the front end is given up: %s", error)
-        return NO_MESSAGE
+        return End.NO_MESSAGE
     except OSError as error:
         # The front end went away between a request and its answer.
         logger.warning("the front end closed the connection before its answer was sent: %s", error)
         job.page.enter(slot_page.CLOSED)
-        return CLOSED
+        return End.CLOSED
 
 
-def _serve(job: Job) -> bytes:
+def _serve(job: Job) -> End:
     latest = latest_import()
     begun = time.monotonic()
     try:
-        loaded = job.loaded or load_model(job.load, job.default_handler, job.default_entry_point, job.provide_packages)
+        loaded = job.loaded or load_model(job.load, job.default_handler, job.find_default, job.provide_packages)
     except BaseException as error:  # whatever a model raises at its load, SystemExit included, is a failed load
+        fork_guard.end_if_forked(error)
         name = job.load.model_name
         logger.error("model %s could not be loaded: %s: %s", name, type(error).__name__, error, exc_info=error)
-        return LOAD_MEMORY if is_memory_error(error) else LOAD_FAILED
-    milliseconds = 1000 * (time.monotonic() - begun)
+        return End.LOAD_MEMORY if is_memory_error(error) else End.LOAD_FAILED
+    fork_guard.end_if_forked()
+    milliseconds = int(1000 * (time.monotonic() - begun))
     job.page.enter(slot_page.IDLE)
-    _say_imported(job, latest)
+    imported = imported_since(latest, job.image_directories)
+    if imported:
+        job.tell(events.Imported(tuple(imported)))
     # The zygote logs it: a worker's first line of log costs it 0.4 MB of pages.
-    job.say(LOADED + b"%d" % milliseconds)
+    job.tell(events.Loaded(milliseconds))
     return _answer_requests(job, *loaded)
-
-
-def _say_imported(job: Job, latest: str) -> None:
-    word = IMPORTED
-    for name in imported_since(latest, job.image_directories):
-        word += name.encode() + b"\n"
-        if len(word) > LONGEST_WORD - 1000:
-            break
-    if word != IMPORTED:
-        job.say(word)
 
 
 def load_model(
     load: wire.Load,
     default_handler: str | None,
-    default_entry_point: Any,
+    find_default: Callable[[], Any],
     provide_packages: Callable[[Path], None] = lambda model_dir: None,
 ) -> Loaded:
     """Load a model into this process.
@@ -165,22 +148,21 @@ def load_model(
         provide_packages(Path(model_dir))
         # AWS's toolkits import a model's program by its name (sagemaker_inference/transformer.py).
         put_first_on_path(Path(code))
-    if load.handler == default_handler:
-        entry_point = default_entry_point
-    else:
-        entry_point = import_handler(load.handler, [Path(model_dir)])
+    is_default = load.handler == default_handler
+    entry_point = find_default() if is_default else import_handler(load.handler, [Path(model_dir)])
     return Loaded(start_handler(entry_point, context), context)
 
 
-def _answer_requests(job: Job, handle: Handle, context: Context) -> bytes:
+def _answer_requests(job: Job, handle: Handle, context: Context) -> End:
     connection, page, options = job.connection, job.page, job.options
     job.score.waits()
     while True:
         requests = _receive(job)
         if requests is None:
-            return CLOSED
+            return End.CLOSED
         page.begin([request.request_id for request in requests])
         frame = answers.answer(handle, context, requests, options)
+        fork_guard.end_if_forked()
         page.enter(slot_page.ANSWERING)
         connection.send(frame)
         page.enter(slot_page.IDLE)
@@ -202,11 +184,11 @@ def _receive(job: Job) -> list[wire.Request] | None:
     return message
 
 
-def _refuse_one(job: Job, refusal: Refusal) -> bytes:
+def _refuse_one(job: Job, refusal: Refusal) -> End:
     job.page.enter(slot_page.IDLE)
     requests = _receive(job)
     if requests is None:
-        return CLOSED
+        return End.CLOSED
     ids = [request.request_id for request in requests]
     job.page.begin(ids)
     error_id = uuid.uuid4().hex
@@ -216,4 +198,4 @@ def _refuse_one(job: Job, refusal: Refusal) -> bytes:
     job.page.enter(slot_page.ANSWERING)
     job.connection.send(frame)
     job.page.enter(slot_page.IDLE)
-    return REFUSED
+    return End.REFUSED

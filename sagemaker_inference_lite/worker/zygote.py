@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import functools
 import gc
-import importlib
 import itertools
 import logging
 import os
@@ -28,7 +27,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sagemaker_inference_lite import log_lines
+from sagemaker_inference_lite import descendants, fork_guard, log_lines
 from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import HandlerError, WireError
 from sagemaker_inference_lite.exit_status import signal_name
@@ -36,15 +35,22 @@ from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.process_group import kill_group
 from sagemaker_inference_lite.requirements import overlay
 from sagemaker_inference_lite.settings import Settings
-from sagemaker_inference_lite.worker import answers, slot_page, worker
+from sagemaker_inference_lite.worker import answers, events, slot_page, worker
 from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.birth import Inheritance
 from sagemaker_inference_lite.worker.connection import Connection
-from sagemaker_inference_lite.worker.event_loop import EventLoop
+from sagemaker_inference_lite.worker.event_loop import Callback, EventLoop
+from sagemaker_inference_lite.worker.events import End
 from sagemaker_inference_lite.worker.imports import image_directories
-from sagemaker_inference_lite.worker.loader import import_handler
 from sagemaker_inference_lite.worker.models import Model, Slot
 from sagemaker_inference_lite.worker.nursery import Nursery
+from sagemaker_inference_lite.worker.restarts import LEAST_SECONDS, MOST_ENDS
+from sagemaker_inference_lite.worker.shared_imports import (
+    UnsafeImportError,
+    entry_point_finder,
+    import_ahead,
+    start_afresh,
+)
 from sagemaker_inference_lite.worker.slot_page import Pages
 from sagemaker_inference_lite.worker.supervisor import Supervisor, remove
 
@@ -62,11 +68,17 @@ TICK_SECONDS = 0.25
 SINGLE_MODEL_TRIES = 3
 RETRY_SECONDS = 1.0
 
+# How often the supervisor is told that this process is at work.
+ALIVE_SECONDS = 2.0
+
 _GRACE_SECONDS = 2.0
 _STOP_SECONDS = 1.0
 
 # How often a fork looks whether the heir has come that it waits for.
 _EXPECTING_SECONDS = 0.01
+
+# A worker has three events to tell: what it imported, that it has loaded, and why it ends.
+_MOST_EVENTS = 4
 
 # Workers of all models together; a process each.
 _MAX_SLOTS = 16_384
@@ -104,6 +116,7 @@ class Zygote:
         gc.collect()
         gc.freeze()
         self._supervisor.tell({"event": "ready"})
+        self._say_alive()
         while not self._stopping:
             self._turn()
         self._end_workers()
@@ -112,6 +125,10 @@ class Zygote:
         self._loop.turn(TICK_SECONDS if self._workers else None)
         self._reap()
         self._check_limits()
+
+    def _say_alive(self) -> None:
+        self._supervisor.tell({"event": "alive"})
+        self._loop.later(ALIVE_SECONDS, self._say_alive)
 
     def _supervisor_gone(self) -> None:
         self._loop.unwatch(self._supervisor.sock)
@@ -146,6 +163,18 @@ class Zygote:
 
     # -- slots --
 
+    def _of(self, slot: Slot, callback: Callback) -> Callback:
+        """The callback, where a failure of it is the trouble of this slot alone: its connection is given up."""
+
+        def call() -> None:
+            try:
+                callback()
+            except Exception:
+                logger.exception("a connection of model %s is given up", slot.model_name)
+                self._close(slot)
+
+        return call
+
     def _accept_worker(self, listener: socket.socket) -> None:
         sock = self._accept(listener)
         if sock is None:
@@ -158,7 +187,7 @@ class Zygote:
             sock.close()
             return
         slot = Slot(Connection(sock, self._max_message), page)
-        self._loop.watch(sock, lambda: self._read_load(slot))
+        self._loop.watch(sock, self._of(slot, lambda: self._read_load(slot)))
 
     def _read_load(self, slot: Slot) -> None:
         try:
@@ -182,7 +211,7 @@ class Zygote:
         model.slots.append(slot)
         sock = slot.connection.sock
         self._loop.unwatch(sock)
-        self._loop.watch_for_hangup(sock, lambda: self._close(slot))
+        self._loop.watch_for_hangup(sock, self._of(slot, lambda: self._close(slot)))
         sock.setblocking(True)
         slot.connection.allow(self._max_message * load.batch_size)
         self._fork(slot)
@@ -200,7 +229,7 @@ class Zygote:
             # Its handler is not at work: the end of the stream lets it end in an orderly way.
             with suppress(OSError):
                 slot.connection.sock.shutdown(socket.SHUT_RDWR)
-            self._loop.later(_GRACE_SECONDS, functools.partial(self._kill, slot, slot.pid))
+            self._loop.later(_GRACE_SECONDS, self._of(slot, functools.partial(self._kill, slot, slot.pid)))
         else:
             self._kill(slot, slot.pid)
         self._note_ready()
@@ -247,31 +276,58 @@ class Zygote:
 
     def _fork_worker(self, slot: Slot, refusal: worker.Refusal | None) -> None:
         slot.page.enter(slot_page.STARTING)
+        slot.forked_at = time.monotonic()
         slot.loaded = False
+        slot.imports_told = False
         slot.killed_because = None
         slot.load_deadline = float("inf") if refusal else time.monotonic() + self._settings.startup_timeout
-        slot.last_word = b""
+        slot.end = None
         assert slot.model is not None
         slot.pid, slot.events = self._nursery.bear(slot, self._packages_of(slot.model), refusal)
         self._workers[slot.pid] = slot
-        self._loop.watch(slot.events, lambda: self._hear(slot))
+        self._loop.watch(slot.events, self._of(slot, lambda: self._hear(slot)))
 
     def _hear(self, slot: Slot) -> None:
-        """Take in what the worker has said."""
+        """Take in what the worker has said, or what its model has said in its place."""
         assert slot.events is not None
-        with suppress(OSError):  # nothing more
-            while said := slot.events.recv(worker.LONGEST_WORD):
-                self._take_in(slot, said)
-            self._loop.unwatch(slot.events)  # its end follows as SIGCHLD
+        try:
+            for _ in range(_MOST_EVENTS):
+                packet, _, flags, _ = slot.events.recvmsg(events.LONGEST_EVENT)
+                if not packet:
+                    self._loop.unwatch(slot.events)  # its end follows as SIGCHLD
+                    return
+                if flags & socket.MSG_TRUNC:
+                    raise WireError(f"an event of more than {len(packet)} bytes")
+                self._take_in(slot, events.parse(packet))
+            raise WireError(f"more than {_MOST_EVENTS} events")
+        except WireError as error:
+            self._distrust(slot, error)
+        except OSError:
+            pass  # nothing more
 
-    def _take_in(self, slot: Slot, said: bytes) -> None:
-        if said.startswith(worker.LOADED):
-            if not slot.closed:
-                self._loaded(slot, int(said[len(worker.LOADED) :]))
-        elif said.startswith(worker.IMPORTED):
-            self._nursery.consider(said[len(worker.IMPORTED) :].decode().split())
+    def _take_in(self, slot: Slot, event: events.Event) -> None:
+        if isinstance(event, End):
+            is_due, slot.end = slot.end is None, event
+        elif isinstance(event, events.Loaded):
+            is_due = not slot.loaded
+            if is_due and not slot.closed:
+                self._loaded(slot, event.milliseconds)
         else:
-            slot.last_word = said
+            is_due, slot.imports_told = not (slot.loaded or slot.imports_told), True
+            if is_due:
+                self._nursery.consider(event.modules)
+        if not is_due:
+            raise WireError(f"{type(event).__name__} a second time, or out of its turn")
+
+    def _distrust(self, slot: Slot, error: WireError) -> None:
+        """End a worker whose model meddles with what the worker tells the zygote. What it says no more counts."""
+        assert slot.events is not None
+        self._loop.unwatch(slot.events)
+        logger.error(
+            "worker %d of model %s is ended: it says what no worker does: %s", slot.pid, slot.model_name, error
+        )
+        slot.killed_because = worker.Refusal(500, "The worker was ended: its model wrote to what the worker alone may.")
+        self._kill(slot, slot.pid)
 
     def _loaded(self, slot: Slot, milliseconds: int) -> None:
         logger.info("model %s loaded in %d ms (pid %d)", slot.model_name, milliseconds, slot.pid)
@@ -336,31 +392,40 @@ class Zygote:
             slot = self._workers.pop(pid, None)
             if slot is not None:
                 kill_group(pid)  # what the worker started and left behind
-                self._worker_ended(slot, pid, os.waitstatus_to_exitcode(status))
+                code = os.waitstatus_to_exitcode(status)
+                self._of(slot, functools.partial(self._worker_ended, slot, pid, code))()
+            descendants.kill_orphans(self._workers, {*self._workers, *self._nursery.holders()})
 
     def _worker_ended(self, slot: Slot, pid: int, code: int) -> None:
-        self._hear(slot)  # its end may be seen before its last words
-        reading = slot.page.read()
+        if slot.killed_because is None:
+            self._hear(slot)  # its end may be seen before its last event
         slot.pid = None
         slot.loaded = False
         slot.load_deadline = float("inf")
         if slot.events is not None:
             self._loop.drop(slot.events)
+            slot.events = None
         if slot.closed:
             self._release(slot)
             return
         self._note_ready()
-        if slot.last_word in (worker.CLOSED, worker.NO_MESSAGE):
+        try:
+            reading = slot.page.read()
+        except WireError as error:
+            logger.error("worker %d of model %s ended, and left %s", pid, slot.model_name, error)
             self._close(slot)
-        elif slot.last_word == worker.REFUSED:
-            self._fork(slot)
+            return
+        if slot.end in (End.CLOSED, End.NO_MESSAGE):
+            self._close(slot)
+        elif slot.end is End.REFUSED:
+            self._load_or_refuse(slot)
         elif reading.state == slot_page.STARTING:
             self._died_loading(slot, pid, code)
         else:
             self._died_serving(slot, pid, code, reading)
 
     def _died_serving(self, slot: Slot, pid: int, code: int, reading: slot_page.Reading) -> None:
-        reason = slot.killed_because or _reason_of(code, "while it handled a request")
+        reason = slot.killed_because or _reason_of(code, _WHEN[reading.state])
         is_owed = reading.state == slot_page.HANDLING and reading.request_ids
         error_id = uuid.uuid4().hex
         logger.error(
@@ -377,13 +442,39 @@ class Zygote:
         elif reading.state != slot_page.IDLE:
             # Half of a request may have been read, or half of an answer sent: nobody else can go on from there.
             self._close(slot)
-        if not slot.closed:
+        if slot.closed:
+            return
+        if is_owed:
             self._fork(slot)
+        else:
+            slot.restarts.ended(reading.started > slot.forked_at, time.monotonic() - slot.forked_at)
+            self._replace_unasked(slot, reason)
+
+    def _replace_unasked(self, slot: Slot, reason: worker.Refusal) -> None:
+        """Replace a worker that has ended by itself: soon the first time, and later and later from then on."""
+        ends, pause = slot.restarts.ends, slot.restarts.pause_seconds
+        message = f"The model's worker has ended {ends} times in a row before it was asked anything. {reason.message}"
+        if self._settings.multi_model and pause > LEAST_SECONDS:
+            self._refuse_for_now(slot, worker.Refusal(507 if reason.status == 507 else 503, message))
+        elif not self._settings.multi_model and ends >= MOST_ENDS:
+            self._supervisor.tell({"event": "model failed", "message": message})
+        else:
+            self._fork_later(slot, pause)
+
+    def _refuse_for_now(self, slot: Slot, refusal: worker.Refusal) -> None:
+        """Have requests refused, and the model loaded again at the first one that comes once the pause is over."""
+        pause = slot.restarts.pause_seconds
+        logger.warning("model %s is not loaded again before %d seconds have passed", slot.model_name, pause)
+        slot.refusal, slot.no_load_before = refusal, time.monotonic() + pause
+        self._fork(slot, refusal)
+
+    def _load_or_refuse(self, slot: Slot) -> None:
+        self._fork(slot, slot.refusal if time.monotonic() < slot.no_load_before else None)
 
     def _died_loading(self, slot: Slot, pid: int, code: int) -> None:
-        reason = slot.killed_because or _LOAD_REASONS.get(slot.last_word)
+        reason = slot.killed_because or (_LOAD_REASONS.get(slot.end) if slot.end else None)
         if slot.killed_because or reason is None:
-            reason = reason or _reason_of(code, "while it loaded the model")
+            reason = reason or _reason_of(code, _WHEN[slot_page.STARTING])
             logger.error("worker %d of model %s ended: %s", pid, slot.model_name, reason.message)
         self._could_not_load(slot, reason)
 
@@ -392,7 +483,8 @@ class Zygote:
         if not self._settings.multi_model:
             self._try_again_or_give_up(slot, reason)
         elif slot.answered_load:
-            self._fork(
+            slot.restarts.ended(has_answered=False, lived_seconds=0.0)
+            self._refuse_for_now(
                 slot, worker.Refusal(reason.status, "The model could not be loaded again; its log has the cause.")
             )
         else:
@@ -425,11 +517,24 @@ class Zygote:
         while self._workers:
             pid, _ = os.waitpid(-1, 0)
             self._workers.pop(pid, None)
+        while orphans := descendants.kill_orphans((), ()):
+            for pid in orphans:
+                os.waitpid(pid, 0)
 
+
+# What a worker did when it ended.
+_WHEN = {
+    slot_page.STARTING: "while it loaded the model",
+    slot_page.IDLE: "while it waited for a request",
+    slot_page.READING: "while it read a request",
+    slot_page.HANDLING: "while it handled a request",
+    slot_page.ANSWERING: "while it sent an answer",
+    slot_page.CLOSED: "after the front end had closed its connection",
+}
 
 _LOAD_REASONS = {
-    worker.LOAD_FAILED: worker.Refusal(500, "The log has the cause."),
-    worker.LOAD_MEMORY: worker.Refusal(507, "The worker ran out of memory while it loaded the model."),
+    End.LOAD_FAILED: worker.Refusal(500, "The log has the cause."),
+    End.LOAD_MEMORY: worker.Refusal(507, "The worker ran out of memory while it loaded the model."),
 }
 
 
@@ -446,32 +551,20 @@ def _reason_of(code: int, when: str) -> worker.Refusal:
 
 
 def _prepare(arguments: argparse.Namespace, settings: Settings, supervisor: Supervisor) -> Inheritance:
-    """Import what workers will need; raises HandlerError where that fails."""
-    for module in settings.model_server_preload:
-        supervisor.tell({"event": "importing", "what": f"{module!r} (SAGEMAKER_MODEL_SERVER_PRELOAD)"})
-        _preload(module)
-    supervisor.tell({"event": "importing", "what": "the handler"})
+    """Import what workers will need; raises HandlerError where that fails, UnsafeImportError where it must not be."""
+    left_out = arguments.not_imported
+    import_ahead(settings.model_server_preload, left_out, supervisor)
     # What a model's own directories bring is never imported ahead for others.
     of_image = image_directories(sys.path)
     return Inheritance(
         settings=settings,
         handler=arguments.handler,
-        entry_point=import_handler(arguments.handler, arguments.look_in),
+        find_entry_point=entry_point_finder(arguments.handler, arguments.look_in, left_out, supervisor),
         image_directories=of_image,
         options=AnswerOptions(arguments.max_response_size, settings.expose_tracebacks, arguments.decode_input),
         pages=Pages(_MAX_SLOTS),
         max_message=arguments.max_request_size + wire.HEADROOM_BYTES,
     )
-
-
-def _preload(module: str) -> None:
-    try:
-        importlib.import_module(module)
-    except BaseException as error:
-        raise HandlerError(
-            f"SAGEMAKER_MODEL_SERVER_PRELOAD names {module!r}, which cannot be imported: "
-            f"{type(error).__name__}: {error}"
-        ) from error
 
 
 def main() -> int:
@@ -485,8 +578,10 @@ def main() -> int:
     parser.add_argument("--decode-input", action="store_true")
     parser.add_argument("--look-in", type=Path, action="append", default=[])
     parser.add_argument("--packages", type=Path)
+    parser.add_argument("--not-imported", action="append", default=[])
     arguments = parser.parse_args()
-    settings = Settings.from_environ(os.environ)
+    environ, directory = dict(os.environ), os.getcwd()
+    settings = Settings.from_environ(environ)
     log_lines.install()
     stream = logging.StreamHandler(sys.stdout)
     stream.setFormatter(log_lines.Formatter())
@@ -495,12 +590,16 @@ def main() -> int:
     stop_watching = supervisor.watch(arguments.directory)
     if arguments.packages is not None:
         overlay.activate(arguments.packages)
+    fork_guard.claim([supervisor.sock])  # what a module forks when it is imported is no second zygote
     try:
         inheritance = _prepare(arguments, settings, supervisor)
+    except UnsafeImportError as unsafe:
+        start_afresh(unsafe, __spec__.name, environ, directory)
     except HandlerError as error:
         logger.error("%s", error, exc_info=error.__cause__)
         supervisor.tell_failure(str(error))
         return error.exit_code
+    fork_guard.release()
     stop_watching()
     try:
         Zygote(arguments.directory, supervisor, inheritance).run()

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A handler that does what the request body, or the file "on_load" of the model, tells it to."""
 
+import atexit
+import ctypes
 import hashlib
 import importlib
 import logging
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 LOG = logging.getLogger("handler")
@@ -172,6 +176,113 @@ def do_zombies(argument, context):
     return str(states.count("Z"))
 
 
+def do_fork(argument, context):
+    """Forks. The child does what the argument says; the parent tells its own pid, and how the child ended."""
+    pid = ctypes.CDLL(None).fork() if argument.startswith("natively ") else os.fork()
+    if pid == 0:
+        return CHILDREN[argument.rpartition(" ")[2]]()
+    return f"{os.getpid()} {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}"
+
+
+def do_fork_in_thread(argument, context):
+    """The same in a thread of its own."""
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(do_fork(argument, context)))
+    thread.start()
+    thread.join()
+    return answers[0]
+
+
+def do_multiprocess(argument, context):
+    """A child of multiprocessing's, which counts the sockets that it has."""
+    child = multiprocessing.get_context(argument).Process(target=vanish_with_sockets)
+    child.start()
+    child.join()
+    return f"{os.getpid()} {child.exitcode}"
+
+
+def do_fork_at_exit(argument, context):
+    atexit.register(lambda: CHILDREN[argument]() if os.fork() == 0 else os.wait())
+    return str(os.getpid())
+
+
+def raise_error():
+    raise ValueError("of the child")
+
+
+def vanish_with_sockets():
+    """Ends with the number of sockets that this process has."""
+    targets = [read_link(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    os._exit(sum(target.startswith("socket:") for target in targets))
+
+
+def read_link(path):
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+CHILDREN = {
+    "exits": lambda: sys.exit(7),
+    "raises": raise_error,
+    "returns": lambda: "the child's answer",
+    "counts_sockets": vanish_with_sockets,
+}
+
+
+def do_sockets(argument, context):
+    """The sockets of this process, and the other files that are neither a regular file nor a directory."""
+    targets = [read_link(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    return sorted(target.partition(":")[0] for target in targets if ":" in target)
+
+
+def do_daemon(argument, context):
+    """A child in a session of its own, and one that nobody waits for in another; their pids."""
+    direct = subprocess.Popen(["sleep", argument], start_new_session=True).pid
+    script = f"setsid sleep {argument} >/dev/null & echo $!"
+    orphan = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True).stdout
+    return f"{direct} {int(orphan)}"
+
+
+def do_die_later(argument, context):
+    """Ends this process by itself, some time after the answer."""
+    threading.Timer(float(argument), lambda: os._exit(3)).start()
+    return "soon"
+
+
+def frames():
+    """The local variables of all callers: what is in reach of a model that looks for it."""
+    frame = sys._getframe()
+    while frame:
+        yield frame.f_locals
+        frame = frame.f_back
+
+
+def do_say(argument, context):
+    """Packets to the zygote, in the worker's place."""
+    birth = next(each["birth"] for each in frames() if "birth" in each)
+    for packet in argument.split():
+        birth.events.sendall(bytes.fromhex(packet))
+    time.sleep(0.5)
+
+
+def do_scribble(argument, context):
+    """Writes into the page that the zygote reads, and ends."""
+    page = next(each["page"] for each in frames() if "page" in each)
+    junk = bytes.fromhex(argument)
+    page._map[: len(junk)] = junk
+    os._exit(1)
+
+
+def do_shared_bytes(argument, context):
+    """How much memory this process shares with others and may write to."""
+    with open("/proc/self/maps") as file:
+        ranges = [line.split()[0] for line in file if line.split()[1] == "rw-s"]
+    sizes = [int(end, 16) - int(start, 16) for start, end in (each.split("-") for each in ranges)]
+    return str(sum(sizes))
+
+
 def do_digest(argument, context):
     return hashlib.sha256(context.raw_body).hexdigest()
 
@@ -187,4 +298,4 @@ def handle(data, context):
             with open(path) as file:
                 obey(file.read().strip(), context)
         return None
-    return [obey(bytes(item["body"][:200]).decode(errors="replace").rstrip("\0"), context) for item in data]
+    return [obey(bytes(item["body"][:500_000]).decode(errors="replace").rstrip("\0"), context) for item in data]

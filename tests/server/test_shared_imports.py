@@ -108,7 +108,7 @@ def test_models_do_not_see_what_others_do_to_a_shared_module(server: Server, mod
     [
         ("crashes", "the process that imported it has ended"),
         ("hangs", "it takes longer than 4 seconds"),
-        ("threads", "it starts threads, which a fork would lose"),
+        ("threads", "it starts threads (1), which a fork would lose"),
     ],
 )
 def test_a_package_that_cannot_be_shared_costs_a_line(server: Server, model: str, package: str, reason: str) -> None:

@@ -126,7 +126,7 @@ def test_a_keeper_that_is_killed_is_replaced_when_it_is_needed(start: Callable[.
     ("load", "reason"),
     [
         ("import threading; threading.Thread(target=time.sleep, args=(600,), daemon=True).start()", "starts threads"),
-        ("os.open(os.environ['A_GPU'], os.O_RDONLY)", "uses CUDA"),
+        ("os.open(os.environ['A_GPU'], os.O_RDONLY)", "initialises CUDA"),
         ("os.getppid() if len(open(model_dir + '/loads').readlines()) > 1 else os._exit(3)", "could not be loaded"),
         ("time.sleep(0 if len(open(model_dir + '/loads').readlines()) > 1 else 60)", "takes longer than 3 seconds"),
     ],

@@ -76,16 +76,17 @@ names = ["package", "package.inside", "broken", "leaves", "nowhere", "wave"]
 outcome = imports.import_all(names, said.append)
 print(json.dumps([outcome, said, "package.inside" in sys.modules]))
 """
-    (imported, failed, threads_of), said, is_there = run(site, body)
+    (imported, failed, unsafe, reason), said, is_there = run(site, body)
     assert imported == ["package", "package.inside", "wave"]
     assert set(failed) == {"broken", "leaves", "nowhere"}
     assert failed["broken"].startswith("ZeroDivisionError: ")
-    assert (threads_of, is_there) == ("", True)
+    assert (unsafe, reason, is_there) == ("", "", True)
     assert said == ["package", "broken", "leaves", "nowhere", "wave"]
 
 
 def test_a_package_that_starts_threads_ends_the_import(site: Path) -> None:
     """It is named, and nothing is imported after it."""
     body = "print(json.dumps(imports.import_all(['package', 'threads', 'wave'])))"
-    imported, failed, threads_of = run(site, body)
-    assert (imported, failed, threads_of) == (["package", "threads"], {}, "threads")
+    imported, failed, unsafe, reason = run(site, body)
+    assert (imported, failed, unsafe) == (["package", "threads"], {}, "threads")
+    assert reason == "starts threads (1), which a fork would lose"

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import mmap
 import os
 import signal
+import struct
 import time
 import traceback
 import warnings
@@ -15,6 +17,7 @@ from typing import Callable
 import pytest
 from running_server import eventually
 
+from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.worker import slot_page
 from sagemaker_inference_lite.worker.slot_page import Pages, SlotPage
 
@@ -145,3 +148,53 @@ def test_pages_are_used_again() -> None:
         pages.take()
     pages.give_back(page)
     assert pages.take().state() == slot_page.STARTING
+
+
+def test_a_request_that_has_begun_to_come_unsaid(page: SlotPage) -> None:
+    """A worker that ended before it could say that it reads has read, if the memory behind its page says so."""
+    page.enter(slot_page.IDLE)
+    assert page.read().state == slot_page.IDLE
+    page.buffer[7] = 1
+    assert page.read().state == slot_page.READING
+
+
+@pytest.mark.parametrize(
+    ("at", "junk"), [(0, b"\x07"), (16, b"\xff\xff\xff\x7f"), (16, b"\xff\xff\xff\xff"), (16, b"\x01\0\0\0\xff")]
+)
+def test_what_no_worker_writes(page: SlotPage, at: int, junk: bytes) -> None:
+    """A state, a length or ids that cannot be are a WireError."""
+    page.begin(["id"])
+    page._map[at : at + len(junk)] = junk
+    with pytest.raises(WireError):
+        page.read()
+
+
+@pytest.mark.parametrize("started", [float("nan"), float("inf"), float("-inf"), time.monotonic() + 1000])
+def test_a_time_that_cannot_be_is_an_overrun(page: SlotPage, started: float) -> None:
+    """A limit is not escaped by writing nonsense for the time at which a request began."""
+    page.begin(["id"])
+    assert not page.overran(1000)
+    struct.pack_into("d", page._map, 8, started)
+    assert page.overran(1000)
+
+
+def test_a_worker_keeps_its_own_page_alone() -> None:
+    """What it writes there is seen, and the page of another is not there any more; nor is its own in its children."""
+    pages = Pages(3)
+    others, own = [pages.take() for _ in range(2)], pages.take()
+
+    def touch(page: SlotPage) -> int:
+        def child() -> None:
+            faulthandler.disable()
+            page.enter(slot_page.HANDLING)
+
+        return os.waitstatus_to_exitcode(os.waitpid(fork(child), 0)[1])
+
+    def work() -> None:
+        pages.keep_only(own)
+        own.enter(slot_page.READING)
+        assert [touch(page) for page in (*others, own)] == [-signal.SIGSEGV] * 3
+
+    in_a_worker(work)
+    assert own.state() == slot_page.READING
+    assert [page.state() for page in others] == [slot_page.STARTING] * 2
