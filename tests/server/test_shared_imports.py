@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
@@ -160,6 +161,19 @@ def test_an_heir_that_is_killed_is_replaced(server: Server, model: str) -> None:
     assert server.invoke("echo on", f"{model}-1").text == "on"
     assert server.load(f"{model}-2").status_code == 200
     assert eventually(lambda: server.processes()["heir"])
+    assert is_imported(server, "fine", f"{model}-3")
+
+
+def test_an_heir_that_is_stopped_is_replaced(server: Server, model: str) -> None:
+    """A load waits for it for two seconds, the log says so, and another heir comes."""
+    assert server.load(f"{model}-1", "import fine").status_code == 200
+    (heir,) = eventually(lambda: server.processes()["heir"])
+    heir.suspend()
+    begun = time.monotonic()
+    assert server.load(f"{model}-2").status_code == 200
+    assert time.monotonic() - begun < 8
+    assert f"the zygote's heir (pid {heir.pid}) has not answered for 2 s" in server.output()
+    assert eventually(lambda: all_gone([heir]) and server.processes()["heir"])
     assert is_imported(server, "fine", f"{model}-3")
 
 
