@@ -61,7 +61,7 @@ def test_who_asks_for_memory_goes_and_nobody_else(limited: Server) -> None:
     pids = {}
     for number in range(8):
         name = f"model-{number}"
-        status = limited.load(name, "hold 150").status_code
+        status = limited.load(name, "hold 130").status_code
         if status != 200:
             break
         pids[name] = limited.invoke("pid", name).text
