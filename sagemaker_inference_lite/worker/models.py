@@ -37,7 +37,8 @@ class Slot:
         forked_at: When the worker was forked, on time.monotonic()'s clock.
         events: Where the worker says that it has loaded the model.
         imports_told: It has said what its load imported.
-        loaded: This worker has.
+        is_refusing: This worker loads nothing, and refuses one request.
+        loaded: This worker has loaded the model.
         answered_load: The front end has its answer to LOAD, from this worker or from one before it.
         load_deadline: When the worker must have loaded, on time.monotonic()'s clock.
         end: The worker's last event; None until it has come.
@@ -58,6 +59,7 @@ class Slot:
         self.forked_at = 0.0
         self.events: socket.socket | None = None
         self.imports_told = False
+        self.is_refusing = False
         self.loaded = False
         self.answered_load = False
         self.load_deadline = float("inf")

@@ -78,13 +78,12 @@ def entry_point_finder(
     return lambda: entry_point
 
 
-def start_afresh(unsafe: UnsafeImportError, module: str, environ: Mapping[str, str], directory: str) -> NoReturn:
+def start_afresh(unsafe: UnsafeImportError, module: str, environ: Mapping[str, str]) -> NoReturn:
     """Execute this program anew, and leave that import to the workers.
 
     Args:
         module: The program's.
         environ: Its environment, as it was before anything was imported.
-        directory: Where it worked then.
     """
     what = (
         f"the module {unsafe.name} ({PRELOAD})" if _is_preloaded(unsafe.name, environ) else f"the handler {unsafe.name}"
@@ -95,7 +94,6 @@ def start_afresh(unsafe: UnsafeImportError, module: str, environ: Mapping[str, s
         what,
         unsafe,
     )
-    os.chdir(directory)
     isolated = ["-P"] if getattr(sys.flags, "safe_path", False) else []
     argv = [sys.executable, *isolated, "-m", module, *sys.argv[1:], f"--not-imported={unsafe.name}"]
     os.execve(sys.executable, argv, dict(environ))

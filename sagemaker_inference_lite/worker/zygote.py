@@ -279,6 +279,7 @@ class Zygote:
         slot.forked_at = time.monotonic()
         slot.loaded = False
         slot.imports_told = False
+        slot.is_refusing = refusal is not None
         slot.killed_because = None
         slot.load_deadline = float("inf") if refusal else time.monotonic() + self._settings.startup_timeout
         slot.end = None
@@ -307,7 +308,8 @@ class Zygote:
 
     def _take_in(self, slot: Slot, event: events.Event) -> None:
         if isinstance(event, End):
-            is_due, slot.end = slot.end is None, event
+            is_due = slot.end is None and (event is not End.REFUSED or slot.is_refusing)
+            slot.end = event
         elif isinstance(event, events.Loaded):
             is_due = not slot.loaded
             if is_due and not slot.closed:
@@ -326,6 +328,7 @@ class Zygote:
         logger.error(
             "worker %d of model %s is ended: it says what no worker does: %s", slot.pid, slot.model_name, error
         )
+        slot.end = None
         slot.killed_because = worker.Refusal(500, "The worker was ended: its model wrote to what the worker alone may.")
         self._kill(slot, slot.pid)
 
@@ -580,7 +583,7 @@ def main() -> int:
     parser.add_argument("--packages", type=Path)
     parser.add_argument("--not-imported", action="append", default=[])
     arguments = parser.parse_args()
-    environ, directory = dict(os.environ), os.getcwd()
+    environ = dict(os.environ)
     settings = Settings.from_environ(environ)
     log_lines.install()
     stream = logging.StreamHandler(sys.stdout)
@@ -594,7 +597,7 @@ def main() -> int:
     try:
         inheritance = _prepare(arguments, settings, supervisor)
     except UnsafeImportError as unsafe:
-        start_afresh(unsafe, __spec__.name, environ, directory)
+        start_afresh(unsafe, __spec__.name, environ)
     except HandlerError as error:
         logger.error("%s", error, exc_info=error.__cause__)
         supervisor.tell_failure(str(error))

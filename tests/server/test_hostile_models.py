@@ -36,7 +36,16 @@ def assert_unharmed(server: Server, neighbour: str) -> None:
 
 @pytest.mark.parametrize(
     "packets",
-    [[b"Lx"], [b"I\xff"], [b"L5", b"L5"], [b"I../../etc"], [b"junk" * 1000], [b"C", b"C"], [b"I" + b"a" * 200_000]],
+    [
+        [b"Lx"],
+        [b"I\xff"],
+        [b"L5", b"L5"],
+        [b"I../../etc"],
+        [b"junk" * 1000],
+        [b"C", b"C"],
+        [b"R"],
+        [b"I" + b"a" * 200_000],
+    ],
     ids=lambda packets: repr(packets[0][:10]),
 )
 def test_junk_on_its_events(server: Server, model: str, packets: list[bytes]) -> None:
