@@ -181,7 +181,15 @@ final class Invocations extends ChannelDuplexHandler {
                     "Model not found: " + model);
             return;
         }
-        switch (asked == null ? ModelWorkers.Outcome.FULL : asked.submit(passed)) {
+        switch (asked == null ? ModelWorkers.Outcome.NO_WORKER : asked.submit(passed)) {
+            case NO_WORKER:
+                passed.fail(
+                        HttpResponseStatus.SERVICE_UNAVAILABLE,
+                        "ServiceUnavailableException",
+                        "No worker of the model is there to answer: "
+                                + model
+                                + ". If its worker has failed again and again, the log says why.");
+                break;
             case FULL:
                 passed.fail(
                         HttpResponseStatus.SERVICE_UNAVAILABLE,

@@ -36,6 +36,7 @@ from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.process_group import kill_group
 from sagemaker_inference_lite.requirements import overlay
 from sagemaker_inference_lite.settings import Settings
+from sagemaker_inference_lite.sizing import MOST_WORKERS
 from sagemaker_inference_lite.worker import answers, slot_page, worker
 from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.birth import Inheritance
@@ -45,15 +46,16 @@ from sagemaker_inference_lite.worker.imports import image_directories
 from sagemaker_inference_lite.worker.loader import import_handler
 from sagemaker_inference_lite.worker.models import Model, Slot
 from sagemaker_inference_lite.worker.nursery import Nursery
+from sagemaker_inference_lite.worker.readiness import Readiness
 from sagemaker_inference_lite.worker.slot_page import Pages
 from sagemaker_inference_lite.worker.supervisor import Supervisor, remove
 
 # Run as a program, this module is called __main__.
 logger = logging.getLogger("sagemaker_inference_lite.worker.zygote")
 
-# Where the front end connects (FrontEnd.java).
+# Where the front end connects, and where it listens for whether the model is there (FrontEnd.java).
 SOCKET_NAME = "workers.sock"
-READY_NAME = "ready"
+READINESS_NAME = "ready.sock"
 
 # How often requests are held against their limit. A limit is kept to within this.
 TICK_SECONDS = 0.25
@@ -67,9 +69,6 @@ _STOP_SECONDS = 1.0
 
 # How often a fork looks whether the heir has come that it waits for.
 _EXPECTING_SECONDS = 0.01
-
-# Workers of all models together; a process each.
-_MAX_SLOTS = 16_384
 
 
 class Zygote:
@@ -86,6 +85,7 @@ class Zygote:
         self._workers: dict[int, Slot] = {}
         self._pages = inheritance.pages
         self._max_message = inheritance.max_message
+        self._readiness = None if self._settings.multi_model else Readiness(directory / READINESS_NAME, self._loop)
         self._nursery = Nursery(self._loop, inheritance, supervisor)
         self._stopping = False
 
@@ -295,15 +295,9 @@ class Zygote:
             self._close(slot)
 
     def _note_ready(self) -> None:
-        """Single-model mode: /ping holds the model for loaded while this file is there."""
-        if self._settings.multi_model:
-            return
-        path = self._directory / READY_NAME
-        if any(slot.loaded for model in self._models.values() for slot in model.slots):
-            path.touch()
-        else:
-            with suppress(FileNotFoundError):
-                path.unlink()
+        """Single-model mode: /ping is 200 while some worker has the model loaded."""
+        if self._readiness is not None:
+            self._readiness.tell(any(slot.loaded for model in self._models.values() for slot in model.slots))
 
     def _check_limits(self) -> None:
         now = time.monotonic()
@@ -459,7 +453,7 @@ def _prepare(arguments: argparse.Namespace, settings: Settings, supervisor: Supe
         entry_point=import_handler(arguments.handler, arguments.look_in),
         image_directories=of_image,
         options=AnswerOptions(arguments.max_response_size, settings.expose_tracebacks, arguments.decode_input),
-        pages=Pages(_MAX_SLOTS),
+        pages=Pages(MOST_WORKERS),
         max_message=arguments.max_request_size + wire.HEADROOM_BYTES,
     )
 
