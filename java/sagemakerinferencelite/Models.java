@@ -137,18 +137,27 @@ final class Models {
         if (request.workers == 0) {
             return new Loading(name, null);
         }
-        CompletableFuture<Boolean> scaled = registered.scale(request.workers, request.workers);
-        Future<?> timer = timers.next().schedule(() -> beLate(scaled), leftNs(begunNs), TimeUnit.NANOSECONDS);
+        CompletableFuture<Boolean> scaled =
+                limited(registered.scale(request.workers, request.workers), begunNs);
         return new Loading(
                 name,
                 scaled.handle(
                         (complete, error) -> {
-                            timer.cancel(false);
                             if (error != null) {
-                                throw failed(request, registered, error);
+                                forget(registered);
+                                throw failed(request, name, error);
                             }
                             return complete;
                         }));
+    }
+
+    /** Ends at the limit at the latest, though no worker has said that it has failed. */
+    private CompletableFuture<Boolean> limited(CompletableFuture<Boolean> scaled, long begunNs) {
+        Future<?> timer =
+                timers.next()
+                        .schedule(() -> beLate(scaled), leftNs(begunNs), TimeUnit.NANOSECONDS);
+        scaled.whenComplete((complete, error) -> timer.cancel(false));
+        return scaled;
     }
 
     private long leftNs(long begunNs) {
@@ -160,27 +169,30 @@ final class Models {
         scaled.completeExceptionally(
                 RequestException.failure(
                         HttpResponseStatus.INTERNAL_SERVER_ERROR,
-                        "Reading its files and loading it took longer than "
+                        "That took longer than "
                                 + startupSeconds
-                                + " seconds (SAGEMAKER_STARTUP_TIMEOUT)."));
+                                + " seconds (SAGEMAKER_STARTUP_TIMEOUT), its files' reading"
+                                + " included."));
     }
 
-    /** Forgets a model whose load has failed, before anybody is told. */
-    private RuntimeException failed(
-            LoadRequest request, ModelWorkers registered, Throwable error) {
-        forget(registered);
+    private static RuntimeException failed(LoadRequest request, String name, Throwable error) {
+        RuntimeException told = told("Model " + name + " could not be loaded. ", error);
+        if (!request.synchronous) {
+            LOG.warn("{}", told.getMessage()); // nobody waits to be told
+        }
+        return told;
+    }
+
+    /** What a step has failed with, with a sentence before it where it is a worker's. */
+    private static RuntimeException told(String sentence, Throwable error) {
         RequestException known = RequestException.of(error);
         if (known == null) {
             return new CompletionException(error);
         }
-        if (known.status.equals(HttpResponseStatus.CONFLICT)) {
-            return known;
-        }
-        String message = "Model " + registered.name() + " could not be loaded. " + known.getMessage();
-        if (!request.synchronous) {
-            LOG.warn("{}", message); // nobody waits to be told
-        }
-        return new RequestException(known.status, known.type, message);
+        boolean isWorkers = known.status.code() >= HttpResponseStatus.INTERNAL_SERVER_ERROR.code();
+        return isWorkers
+                ? new RequestException(known.status, known.type, sentence + known.getMessage())
+                : known;
     }
 
     private void forget(ModelWorkers gone) {
@@ -196,7 +208,14 @@ final class Models {
         if (found == null) {
             throw RequestException.unknownModel(name);
         }
-        return found.scale(least, most);
+        return limited(found.scale(least, most), System.nanoTime())
+                .handle(
+                        (complete, error) -> {
+                            if (error != null) {
+                                throw told("Model " + name + " could not be scaled. ", error);
+                            }
+                            return complete;
+                        });
     }
 
     // -- Unload --
@@ -218,7 +237,9 @@ final class Models {
                                 throw RequestException.unknownModel(name);
                             });
         }
-        Future<?> timer = timers.next().schedule(() -> idle.complete(null), unloadSeconds, TimeUnit.SECONDS);
+        Future<?> timer =
+                timers.next()
+                        .schedule(() -> idle.complete(null), unloadSeconds, TimeUnit.SECONDS);
         return idle.thenRun(
                 () -> {
                     timer.cancel(false);

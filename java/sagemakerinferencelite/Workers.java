@@ -72,7 +72,7 @@ final class Workers extends WorkLoadManager {
         return all;
     }
 
-    // -- Which models there are. This map decides; MMS's follows, for what is left of MMS to read. --
+    // -- Which models there are: as this map says, which MMS's follows --
 
     void refuseIfTaken(String modelName) {
         ModelWorkers there = models.get(modelName);
@@ -82,7 +82,7 @@ final class Workers extends WorkLoadManager {
     }
 
     /** Registers a model, without workers. */
-    ModelWorkers register(Model model) {
+    synchronized ModelWorkers register(Model model) {
         ModelWorkers made = new ModelWorkers(model, this, config.getJobQueueSize());
         ModelWorkers there = models.putIfAbsent(made.name(), made);
         if (there != null) {
@@ -94,12 +94,16 @@ final class Workers extends WorkLoadManager {
 
     /** Forgets a model, if it is there still, and ends its workers. Its name is free after that. */
     void remove(ModelWorkers gone) {
-        ModelManager manager = ModelManager.getInstance();
-        if (manager.getModels().remove(gone.name(), gone.model())) {
+        unregister(gone);
+        gone.close();
+    }
+
+    private synchronized void unregister(ModelWorkers gone) {
+        if (models.remove(gone.name(), gone)) {
+            ModelManager manager = ModelManager.getInstance();
+            manager.getModels().remove(gone.name());
             manager.getStartupModels().remove(gone.name());
         }
-        models.remove(gone.name(), gone);
-        gone.close();
     }
 
     // -- How many workers there are: without an end to them the machine's processes and files would end --

@@ -41,7 +41,7 @@ class Readiness:
         except OSError as error:
             # It is on its way up or down; each change of the workers is another try.
             logger.warning("the front end cannot be told whether the model is loaded: %s", error)
-            self._hang_up()
+            self.close()
 
     def _connect(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX)
@@ -51,10 +51,11 @@ class Readiness:
             sock.close()
             raise
         sock.setblocking(False)
-        self._loop.watch(sock, self._hang_up)  # it never says anything, so this is its end
+        self._loop.watch(sock, self.close)  # it never says anything, so this is its end
         return sock
 
-    def _hang_up(self) -> None:
+    def close(self) -> None:
+        """Hang up. The next tell() connects again."""
         if self._sock is not None:
             self._loop.drop(self._sock)
             self._sock = None

@@ -95,7 +95,7 @@ class Zygote:
         """Serve the front end until the supervisor closes its socket."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(self._directory / SOCKET_NAME))
-        listener.listen(socket.SOMAXCONN)
+        listener.listen(MOST_WORKERS)  # socket.SOMAXCONN is 128 in some Pythons, and one load may connect more
         listener.setblocking(False)
         self._loop.watch(listener, lambda: self._accept_worker(listener))
         self._loop.watch(self._supervisor.sock, self._supervisor_gone)

@@ -7,8 +7,10 @@ import logging
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 LOG = logging.getLogger("handler")
@@ -170,6 +172,21 @@ def do_zombies(argument, context):
         except OSError:
             pass
     return str(states.count("Z"))
+
+
+def do_break_connection(argument, context):
+    """End the worker's connection to the front end, some seconds from now."""
+    threading.Timer(float(argument), _end_connections).start()
+
+
+def _end_connections():
+    for number in map(int, os.listdir("/proc/self/fd")):
+        try:
+            with socket.socket(fileno=os.dup(number)) as sock:
+                if sock.family == socket.AF_UNIX and str(sock.getsockname()).endswith("workers.sock"):
+                    sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # no socket
 
 
 def do_digest(argument, context):
