@@ -183,12 +183,7 @@ final class Invocations extends ChannelDuplexHandler {
         }
         switch (asked == null ? ModelWorkers.Outcome.NO_WORKER : asked.submit(passed)) {
             case NO_WORKER:
-                passed.fail(
-                        HttpResponseStatus.SERVICE_UNAVAILABLE,
-                        "ServiceUnavailableException",
-                        "No worker of the model is there to answer: "
-                                + model
-                                + ". If its worker has failed again and again, the log says why.");
+                passed.fail(ModelWorkers.NO_WORKER);
                 break;
             case FULL:
                 passed.fail(

@@ -79,10 +79,7 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
     @Override
     public void channelRead(ChannelHandlerContext ctx, Object msg) {
         FullHttpRequest request = (FullHttpRequest) msg;
-        // The path is taken apart as MMS does it (HttpRequestHandler.java).
-        QueryStringDecoder query = new QueryStringDecoder(request.uri());
-        String[] segments =
-                request.decoderResult().isSuccess() ? query.path().split("/") : new String[0];
+        String[] segments = Paths.segments(request);
         boolean isOurs = segments.length == 2 || segments.length == 3;
         if (!isOurs || !segments[1].equals("models")) {
             ctx.fireChannelRead(request);
@@ -90,7 +87,8 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
         }
         AccessLog log = new AccessLog(ctx.channel(), request);
         try {
-            handle(request, query, segments.length == 3 ? segments[2] : null)
+            String name = segments.length == 3 ? segments[2] : null;
+            handle(request, new QueryStringDecoder(request.uri()), name)
                     .whenComplete((answer, error) -> respond(ctx.channel(), answer, error, log));
         } catch (RuntimeException e) {
             respond(ctx.channel(), null, e, log);

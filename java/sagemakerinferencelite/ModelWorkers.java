@@ -41,7 +41,7 @@ final class ModelWorkers {
 
     private static final RequestException DIED =
             RequestException.failure(HttpResponseStatus.INTERNAL_SERVER_ERROR, "Worker died.");
-    private static final RequestException NO_WORKER =
+    static final RequestException NO_WORKER =
             RequestException.unavailable(
                     "No worker of the model is there to answer. If its worker has failed again and"
                             + " again, the log says why.");
@@ -96,7 +96,7 @@ final class ModelWorkers {
     /** A batch that is not full is waited for. */
     private boolean gathering;
 
-    private List<Scaling> scalings = new ArrayList<>();
+    private final List<Scaling> scalings = new ArrayList<>();
 
     ModelWorkers(Model model, Workers all, int capacity) {
         this.model = model;
@@ -125,33 +125,41 @@ final class ModelWorkers {
      */
     CompletableFuture<Boolean> scale(int least, int most) {
         Scaling scaling = new Scaling(least);
-        List<Worker> added = new ArrayList<>();
-        List<Worker> removed = new ArrayList<>();
-        List<Invocation> owed = Collections.emptyList();
-        List<Scaling> changed;
         try {
-            synchronized (this) {
-                refuseIfLeaving();
-                add(least - workers.size(), added);
-                removeUntil(most, removed);
-                model.setMinWorkers(least);
-                model.setMaxWorkers(most);
-                changed = takeScalings(each -> each.wanted > most);
-                scalings.add(scaling);
-                if (workers.isEmpty()) {
-                    owed = takeQueue();
-                }
-            }
+            rescale(scaling, most).carryOut();
+            endReached();
         } catch (RequestException e) {
             scaling.done.completeExceptionally(e);
-            return scaling.done;
         }
-        changed.forEach(each -> each.done.complete(false));
-        removed.forEach(Worker::shutdown);
-        added.forEach(Worker::connect);
-        fail(owed, NO_WORKER);
-        endReached();
         return scaling.done;
+    }
+
+    private synchronized Rescaling rescale(Scaling scaling, int most) {
+        refuseIfLeaving();
+        Rescaling rescaling = new Rescaling();
+        add(scaling.wanted - workers.size(), rescaling.added);
+        removeUntil(most, rescaling.removed);
+        model.setMinWorkers(scaling.wanted);
+        model.setMaxWorkers(most);
+        rescaling.outdated = takeScalings(each -> each.wanted > most);
+        rescaling.owed = workers.isEmpty() ? takeQueue() : Collections.emptyList();
+        scalings.add(scaling);
+        return rescaling;
+    }
+
+    /** What follows from another number of workers, to be done when the lock is open again. */
+    private final class Rescaling {
+        private final List<Worker> added = new ArrayList<>();
+        private final List<Worker> removed = new ArrayList<>();
+        private List<Scaling> outdated;
+        private List<Invocation> owed;
+
+        void carryOut() {
+            outdated.forEach(each -> each.done.complete(false));
+            removed.forEach(Worker::shutdown);
+            added.forEach(Worker::connect);
+            fail(owed, NO_WORKER);
+        }
     }
 
     private void refuseIfLeaving() {
@@ -300,7 +308,7 @@ final class ModelWorkers {
             told = closed ? unloaded() : reason;
         }
         for (Invocation each : requests) {
-            each.fail(told.status, told.type, told.getMessage());
+            each.fail(told);
         }
         endLeaving(answeredAll);
     }

@@ -8,7 +8,6 @@ import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpResponseStatus;
-import io.netty.handler.codec.http.QueryStringDecoder;
 import java.util.function.BooleanSupplier;
 
 /**
@@ -45,14 +44,11 @@ final class Ping extends ChannelInboundHandlerAdapter {
     }
 
     private static boolean isPing(FullHttpRequest request) {
-        if (!request.decoderResult().isSuccess()) {
-            return false;
-        }
-        if (request.uri().equals(PING)) {
+        if (request.uri().equals(PING) && request.decoderResult().isSuccess()) {
             return true;
         }
         // As for MMS, what follows makes no difference (InferenceRequestHandler.java).
-        String[] segments = new QueryStringDecoder(request.uri()).path().split("/");
+        String[] segments = Paths.segments(request);
         return segments.length > 1 && segments[1].equals("ping");
     }
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import time
+import zipfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Callable
 
 import requests
@@ -64,6 +66,23 @@ def test_an_asynchronous_load_that_fails_is_unlisted(multi: Server, model: str) 
     assert multi.listed() == []
     assert multi.load(model).status_code == 200
     multi.unload(model)
+
+
+def test_archives_of_equal_content_have_a_directory_each(multi: Server, model: str, tmp_path: Path) -> None:
+    """Two models of one archive: when the one is unloaded, the other's files stay."""
+    archive = tmp_path / "model.mar"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("on_load", "echo")
+    names = [f"{model}-{number}" for number in range(2)]
+    for name in names:
+        answer = requests.post(multi.url + "/models", json={"model_name": name, "url": str(archive)}, timeout=20)
+        assert answer.status_code == 200
+    first, second = (Path(multi.invoke("cwd", name).text) for name in names)
+    assert multi.unload(names[0]).status_code == 200
+    assert eventually(lambda: not first.exists())
+    assert (second / "on_load").exists()
+    assert multi.unload(names[1]).status_code == 200
+    assert eventually(lambda: not second.exists())
 
 
 ALLOWED = {"load": {200, 409}, "unload": {200, 404}, "invoke": {200, 404, 503}}
