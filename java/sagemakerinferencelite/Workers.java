@@ -32,6 +32,8 @@ final class Workers extends WorkLoadManager {
 
     private static final long LIMIT_CHECK_SECONDS = 1;
 
+    private static final String BOUND = " (each takes open files, which ulimit -n limits).";
+
     private final ConcurrentMap<String, ModelWorkers> models = new ConcurrentHashMap<>();
     private final ConfigManager config;
     private final EventLoopGroup loops;
@@ -110,18 +112,22 @@ final class Workers extends WorkLoadManager {
 
     /** Sets so many workers aside for a model; throws where there would be too many. */
     void reserve(int wanted) {
+        if (wanted > mostWorkers) {
+            // Not 507, on which the platform would unload every other model in vain.
+            throw RequestException.badRequest(
+                    wanted + " more workers are asked for; the server may have " + mostWorkers + BOUND);
+        }
         int now = live.addAndGet(wanted);
         if (now > mostWorkers) {
             live.addAndGet(-wanted);
             throw RequestException.failure(
                     HttpResponseStatus.INSUFFICIENT_STORAGE,
-                    "The server has "
+                    wanted
+                            + " more workers are asked for; the server has "
                             + (now - wanted)
-                            + " workers, of "
+                            + ", and may have "
                             + mostWorkers
-                            + " that it may have (each takes open files: ulimit -n), and "
-                            + wanted
-                            + " more are asked for.");
+                            + BOUND);
         }
     }
 

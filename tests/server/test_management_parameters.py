@@ -136,7 +136,10 @@ def test_all_workers_together_are_limited(start: Callable[..., Server]) -> None:
     assert server.load("a", initial_workers=2).status_code == 200
     refused = server.load("b", initial_workers=2)
     assert refused.status_code == 507
-    assert "2 workers, of 3" in refused.json()["message"]
+    assert "2 more workers are asked for; the server has 2, and may have 3" in refused.json()["message"]
+    never = server.load("b", initial_workers=4)
+    assert never.status_code == 400  # no room that the platform makes would do
+    assert "may have 3" in never.json()["message"]
     assert server.listed() == ["a"]
     assert requests.put(f"{server.url}/models/a?min_worker=4&synchronous=true", timeout=5).status_code == 507
     assert server.load("b").status_code == 200
