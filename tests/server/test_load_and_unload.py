@@ -19,7 +19,7 @@ def test_a_load_of_a_model_that_is_being_unloaded_is_409(multi: Server, model: s
     """The answer says what to wait for; once the DELETE has been answered, the name is free."""
     multi.load(model)
     with ThreadPoolExecutor(4) as pool:
-        slow = pool.submit(multi.invoke, "sleep 1.5", model)
+        slow = pool.submit(multi.invoke, "sleep 1", model)
         time.sleep(0.3)  # for the request to be there; were it not, DELETE would not wait for it
         unloads = [pool.submit(multi.unload, model) for _ in range(3)]
         assert eventually(lambda: multi.invoke("echo", model).status_code == 503)
@@ -51,7 +51,7 @@ def test_a_model_that_is_unloaded_while_it_loads_is_409_for_its_loader(multi: Se
 def test_a_second_load_of_a_name_that_loads_is_409(multi: Server, model: str) -> None:
     """And the first one is not disturbed."""
     with ThreadPoolExecutor(1) as pool:
-        load = pool.submit(multi.load, model, "sleep 1")
+        load = pool.submit(multi.load, model, "sleep 0.5")
         assert eventually(lambda: model in multi.listed())
         refused = requests.post(multi.url + "/models", json={"model_name": model, "url": "/nowhere"}, timeout=5)
         assert refused.status_code == 409
@@ -97,7 +97,7 @@ def test_one_name_loaded_invoked_and_unloaded_by_many_clients(multi: Server, mod
         "unload": lambda: multi.unload(model),
         "invoke": lambda: multi.invoke("echo on", model),
     }
-    until = time.monotonic() + 4
+    until = time.monotonic() + 3
 
     def repeat(what: str) -> list[tuple[str, int, str]]:
         answers = []

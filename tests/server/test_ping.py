@@ -44,8 +44,8 @@ def test_a_ping_behind_a_request_is_answered_in_order(multi: Server, model: str)
 
 def test_ping_turns_503_before_the_answer_for_a_dead_worker_is_out(start_single: Callable[..., Server]) -> None:
     """Whoever has been told that the only worker died finds /ping changed, each time, and 200 once it is back."""
-    server = start_single("sleep 0.3", SAGEMAKER_MODEL_SERVER_WORKERS="1").ready()
-    for _ in range(4):
+    server = start_single("sleep 0.2", SAGEMAKER_MODEL_SERVER_WORKERS="1").ready()
+    for _ in range(3):
         assert server.invoke("die SIGKILL").status_code == 507
         answer = requests.get(server.url + "/ping", timeout=5)
         assert (answer.status_code, answer.json()["message"]) == (503, "The model is not loaded yet.")
