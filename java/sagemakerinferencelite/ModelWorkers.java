@@ -276,7 +276,7 @@ final class ModelWorkers {
     }
 
     /** The worker's connection has ended: nobody will answer what it was asked. */
-    void lost(Worker worker, boolean wasLoaded, String why) {
+    void lost(Worker worker, boolean failedToLoad, String why) {
         List<Invocation> owed;
         boolean kept;
         synchronized (this) {
@@ -291,7 +291,7 @@ final class ModelWorkers {
         if (owed != null) {
             fail(owed, DIED);
         }
-        if (!wasLoaded) {
+        if (failedToLoad) {
             loadFailed(
                     RequestException.failure(
                             HttpResponseStatus.INTERNAL_SERVER_ERROR,
@@ -506,8 +506,11 @@ final class ModelWorkers {
     void close() {
         List<Worker> ended;
         List<Invocation> owed;
+        List<Scaling> unfinished;
         synchronized (this) {
             closed = true;
+            // Now: the end of a worker's connection would give them another reason.
+            unfinished = takeScalings(each -> true);
             ended = new ArrayList<>(workers);
             owed = takeQueue();
             all.free(workers.size());
@@ -518,9 +521,10 @@ final class ModelWorkers {
         // What a worker is busy with is answered when its connection has ended: see lost().
         ended.forEach(Worker::shutdown);
         fail(owed, unloaded());
-        loadFailed(
+        RequestException unloaded =
                 RequestException.conflict(
-                        "Model " + name() + " was unloaded by another request while it loaded."));
+                        "Model " + name() + " was unloaded by another request while it loaded.");
+        unfinished.forEach(each -> each.done.completeExceptionally(unloaded));
         gone.complete(null);
     }
 }

@@ -174,7 +174,7 @@ final class Worker extends WorkerThread {
         if (!isShutDown()) {
             state = WorkerState.WORKER_ERROR;
         }
-        owner.lost(this, wasLoaded, why);
+        owner.lost(this, !wasLoaded && !isShutDown(), why);
         if (!isShutDown()) {
             connectLater(BACK_OFF_SECONDS[Math.min(failures++, BACK_OFF_SECONDS.length - 1)], why);
         }

@@ -48,6 +48,16 @@ def test_a_model_that_is_unloaded_while_it_loads_is_409_for_its_loader(multi: Se
     multi.unload(model)
 
 
+def test_workers_that_are_still_loading_may_be_made_fewer(multi: Server, model: str) -> None:
+    """The end of one that is one too many is no failed load of the others."""
+    assert multi.load(model, "sleep 0.5", initial_workers=3, synchronous=False).status_code == 202
+    scaled = requests.put(f"{multi.url}/models/{model}?min_worker=1&max_worker=1&synchronous=true", timeout=10)
+    assert (scaled.status_code, scaled.json()) == (200, {"status": "Workers scaled"})
+    assert multi.invoke("echo on", model).text == "on"
+    assert len(multi.described(model)["workers"]) == 1
+    multi.unload(model)
+
+
 def test_a_second_load_of_a_name_that_loads_is_409(multi: Server, model: str) -> None:
     """And the first one is not disturbed."""
     with ThreadPoolExecutor(1) as pool:
