@@ -140,7 +140,7 @@ class _Server:
         self._library = native_library.find(self._server_jar)
         if self._library is None:
             native_library.check_directory(self._directory)
-        preflight.raise_open_file_limit()
+        self._most_workers = sizing.most_workers(preflight.raise_open_file_limit())
         for warning in warnings_for(self._environ):
             logger.warning("%s", warning)
         for name in command.ignored_variables(self._environ):
@@ -226,6 +226,7 @@ class _Server:
             self._size,
             archive,
             self._library,
+            self._most_workers,
         )
         logger.info(
             "starting on port %d: handler %s, Java %d (%s), %s",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -68,10 +69,13 @@ _WHERE = (
 )
 
 
-def raise_open_file_limit() -> None:
-    """Let this process and its children have as many files open as it may: a worker costs two in each of two."""
-    with suppress(ImportError, ValueError, OSError):
-        import resource
+def raise_open_file_limit() -> int:
+    """Let this process and its children have as many files open as it may: a worker costs two in each of two.
 
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    Returns:
+        How many that are; negative where there is no limit.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

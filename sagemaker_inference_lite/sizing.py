@@ -13,6 +13,13 @@ _LEAST_HEAP_MIB = 128
 _USUAL_HEAP_MIB = 256
 _REQUESTS_AT_ONCE = 16
 
+# Workers of all models together; a process each.
+MOST_WORKERS = 16_384
+
+# What a worker costs the process that has most of its files, and what every process has beside them.
+_FILES_PER_WORKER = 2
+_OTHER_FILES = 256
+
 
 class Size(NamedTuple):
     """A number, and where it comes from."""
@@ -59,6 +66,17 @@ def sizing(settings: Settings, environ: Mapping[str, str]) -> Sizing:
     return Sizing(
         cpus, _heap(settings), _event_loops(cpus.value), workers, _threads(environ, cpus.value, workers.value)
     )
+
+
+def most_workers(open_files: int) -> int:
+    """How many workers there may be at a time.
+
+    Args:
+        open_files: How many files a process may have open; negative where that is not limited.
+    """
+    if open_files < 0:
+        return MOST_WORKERS
+    return max(1, min(MOST_WORKERS, (open_files - _OTHER_FILES) // _FILES_PER_WORKER))
 
 
 def _workers(settings: Settings, cpus: int) -> Size:

@@ -9,7 +9,7 @@ import pytest
 
 from sagemaker_inference_lite import machine
 from sagemaker_inference_lite.settings import Settings
-from sagemaker_inference_lite.sizing import Size, Sizing, sizing
+from sagemaker_inference_lite.sizing import MOST_WORKERS, Size, Sizing, most_workers, sizing
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +75,10 @@ def test_another_number_of_workers_changes_their_threads() -> None:
     """The front end's own variable may overrule the number; threads follow."""
     changed = sizes().with_workers(Size(2, "another"), {})
     assert (changed.workers, changed.threads.value) == ((2, "another"), 2)
+
+
+def test_workers_of_all_models() -> None:
+    """Two open files each, beside those of everything else; never none, and bounded where files are not."""
+    assert most_workers(1024) == 384
+    assert most_workers(100) == 1
+    assert most_workers(1 << 20) == most_workers(-1) == MOST_WORKERS

@@ -53,8 +53,9 @@ import org.apache.logging.log4j.util.StackLocatorUtil;
  * <ul>
  *   <li>Requests for predictions go from {@link Invocations} to {@link Workers}.
  *   <li>One group of event loops serves clients and workers, so that a request whose client and
- *       worker are on the same loop wakes no other thread up. What may take a while, the management
- *       interface, has threads of its own.
+ *       worker are on the same loop wakes no other thread up. The management interface has threads
+ *       of its own, and so has the reading of models' files (see {@link ReadingThreads}): neither
+ *       waits for the other, and /ping for none of them.
  *   <li>{@code Model server started.} on standard output means that every listener is bound.
  *   <li>A failure to start is one line on standard error and exit status 1.
  *   <li>Standard input is the parent's command channel. Nothing listens and no model is loaded
@@ -87,6 +88,10 @@ public final class FrontEnd {
     private final EventExecutorGroup management =
             new DefaultEventExecutorGroup(MANAGEMENT_THREADS);
     private final Workers workers;
+    private final Models models;
+    private final boolean multiModel = Boolean.parseBoolean(Setting.required("multi_model"));
+    private final Readiness readiness = new Readiness();
+    private final String stateDir = Setting.required("state_dir");
 
     private FrontEnd(ConfigManager config) {
         this.config = config;
@@ -95,8 +100,9 @@ public final class FrontEnd {
                 new Workers(
                         config,
                         loops,
-                        new DomainSocketAddress(Setting.required("state_dir") + "/workers.sock"));
+                        new DomainSocketAddress(stateDir + "/workers.sock"));
         ModelManager.init(config, workers);
+        models = new Models(config, workers, loops);
     }
 
     public static void main(String[] args) {
@@ -128,7 +134,10 @@ public final class FrontEnd {
 
     private void start() throws IOException, GeneralSecurityException, InterruptedException {
         config.validateConfigurations();
-        StartupModels.load(config);
+        if (!multiModel) {
+            readiness.listen(loops, stateDir + "/ready.sock");
+        }
+        new StartupModels(config, models, !multiModel).load();
         Connector inference = config.getListener(false);
         Connector managed = config.getListener(true);
         if (inference.equals(managed)) {
@@ -242,7 +251,8 @@ public final class FrontEnd {
 
         private final SslContext ssl;
         private final ConnectorType type;
-        private final int unloadSeconds = Setting.number("unload_seconds", "60");
+        private final ModelRequests modelRequests = new ModelRequests(models, config);
+        private final Ping ping = new Ping(() -> multiModel || readiness.isReady());
 
         Initializer(SslContext ssl, ConnectorType type) {
             this.ssl = ssl;
@@ -262,11 +272,17 @@ public final class FrontEnd {
                     new RequestGuard(traffic, maxBody),
                     new HttpObjectAggregator(maxBody),
                     new Invocations(workers));
-            if (type != ConnectorType.INFERENCE_CONNECTOR) {
-                pipeline.addLast(
-                        new ModelDeparture(workers, unloadSeconds), LoadRequestCheck.INSTANCE);
+            if (type != ConnectorType.MANAGEMENT_CONNECTOR) {
+                pipeline.addLast(ping);
+            }
+            if (type != ConnectorType.INFERENCE_CONNECTOR && !isTakenByPlugin("models")) {
+                pipeline.addLast(management, modelRequests);
             }
             pipeline.addLast(management, new HttpRequestHandler(handlers()));
+        }
+
+        private boolean isTakenByPlugin(String path) {
+            return PluginsManager.getInstance().getManagementEndpoints().containsKey(path);
         }
 
         private HttpRequestHandlerChain handlers() {

@@ -223,6 +223,10 @@ final class Invocation {
     }
 
     /** Answers in place of a worker. */
+    void fail(RequestException reason) {
+        fail(reason.status, reason.type, reason.getMessage());
+    }
+
     void fail(HttpResponseStatus status, String type, String message) {
         release();
         Responses.sendError(channel, status, type, message, id, log);

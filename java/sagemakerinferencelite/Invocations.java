@@ -181,7 +181,10 @@ final class Invocations extends ChannelDuplexHandler {
                     "Model not found: " + model);
             return;
         }
-        switch (asked == null ? ModelWorkers.Outcome.FULL : asked.submit(passed)) {
+        switch (asked == null ? ModelWorkers.Outcome.NO_WORKER : asked.submit(passed)) {
+            case NO_WORKER:
+                passed.fail(ModelWorkers.NO_WORKER);
+                break;
             case FULL:
                 passed.fail(
                         HttpResponseStatus.SERVICE_UNAVAILABLE,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package sagemakerinferencelite;
 
+import com.amazonaws.ml.mms.archive.ModelArchive;
 import com.amazonaws.ml.mms.wlm.Model;
 import com.amazonaws.ml.mms.wlm.WorkerThread;
 import io.netty.buffer.ByteBuf;
@@ -10,11 +11,14 @@ import io.netty.handler.codec.http.HttpResponseStatus;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.HashSet;
 import java.util.Iterator;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Supplier;
+import java.util.function.Predicate;
+import java.util.stream.Collectors;
 
 /**
  * One model's workers, and the requests that wait for them.
@@ -27,11 +31,20 @@ final class ModelWorkers {
     /** Whether a request was taken in. */
     enum Outcome {
         TAKEN,
-        /** No worker is there, or more wait than may. */
+        /** More wait than may. */
         FULL,
+        /** There is none, or all have failed too often. */
+        NO_WORKER,
         /** The model is about to be unloaded. */
         LEAVING
     }
+
+    private static final RequestException DIED =
+            RequestException.failure(HttpResponseStatus.INTERNAL_SERVER_ERROR, "Worker died.");
+    static final RequestException NO_WORKER =
+            RequestException.unavailable(
+                    "No worker of the model is there to answer. If its worker has failed again and"
+                            + " again, the log says why.");
 
     /** A batch that a worker has been given, to be sent when the lock is open again. */
     private static final class Assignment {
@@ -50,69 +63,143 @@ final class ModelWorkers {
         }
     }
 
+    /** Who waits for a number of workers. */
+    private static final class Scaling {
+        private final int wanted;
+        /** Ends with whether they are loaded: it may be that others have been asked for meanwhile. */
+        private final CompletableFuture<Boolean> done = new CompletableFuture<>();
+
+        Scaling(int wanted) {
+            this.wanted = wanted;
+        }
+    }
+
     private final Model model;
+    private final Workers all;
     private final int capacity;
 
     private final List<Worker> workers = new ArrayList<>();
     /** Loaded, with nothing to do; the one that was busy last comes first: its memory is in the caches. */
     private final ArrayDeque<Worker> idle = new ArrayDeque<>();
+    /** Those that have failed so often that they are not connected again at once. */
+    private final Set<Worker> resting = new HashSet<>();
 
     private final ArrayDeque<Invocation> queue = new ArrayDeque<>();
     /** Requests that have been taken in and not been answered. */
     private int unanswered;
 
-    private boolean leaving;
     private boolean closed;
+    /** Ends when nothing is unanswered; null unless the model is about to be unloaded. */
+    private CompletableFuture<Void> leaving;
+
+    private final CompletableFuture<Void> gone = new CompletableFuture<>();
     /** A batch that is not full is waited for. */
     private boolean gathering;
-    /** Completed when so many workers are loaded, or one cannot be. */
-    private CompletableFuture<HttpResponseStatus> scaled;
 
-    private int scaledTo;
+    private final List<Scaling> scalings = new ArrayList<>();
 
-    ModelWorkers(Model model, int capacity) {
+    ModelWorkers(Model model, Workers all, int capacity) {
         this.model = model;
+        this.all = all;
         this.capacity = capacity;
     }
 
-    boolean isOf(Model other) {
-        return model == other;
+    Model model() {
+        return model;
+    }
+
+    String name() {
+        return model.getModelName();
+    }
+
+    ModelArchive archive() {
+        return model.getModelArchive();
     }
 
     // -- Workers --
 
-    /** Has at least {@code least} workers and at most {@code most}. */
-    CompletableFuture<HttpResponseStatus> scale(int least, int most, Supplier<Worker> maker) {
-        CompletableFuture<HttpResponseStatus> before;
-        CompletableFuture<HttpResponseStatus> future = new CompletableFuture<>();
-        List<Worker> added = new ArrayList<>();
-        List<Worker> removed = new ArrayList<>();
-        boolean done;
-        synchronized (this) {
-            before = scaled;
-            while (workers.size() < least) {
-                Worker worker = maker.get();
-                workers.add(worker);
-                added.add(worker);
+    /**
+     * Has at least {@code least} workers and at most {@code most}. Ends with true once so many are
+     * loaded, with false where fewer have been asked for since, with an exception where a worker
+     * cannot be had or cannot load the model.
+     */
+    CompletableFuture<Boolean> scale(int least, int most) {
+        Scaling scaling = new Scaling(least);
+        try {
+            rescale(scaling, most).carryOut();
+            endReached();
+        } catch (RequestException e) {
+            scaling.done.completeExceptionally(e);
+        }
+        return scaling.done;
+    }
+
+    private synchronized Rescaling rescale(Scaling scaling, int most) {
+        refuseIfLeaving();
+        Rescaling rescaling = new Rescaling();
+        add(scaling.wanted - workers.size(), rescaling.added);
+        removeUntil(most, rescaling.removed);
+        model.setMinWorkers(scaling.wanted);
+        model.setMaxWorkers(most);
+        rescaling.outdated = takeScalings(each -> each.wanted > most);
+        rescaling.owed = workers.isEmpty() ? takeQueue() : Collections.emptyList();
+        scalings.add(scaling);
+        return rescaling;
+    }
+
+    /** What follows from another number of workers, to be done when the lock is open again. */
+    private final class Rescaling {
+        private final List<Worker> added = new ArrayList<>();
+        private final List<Worker> removed = new ArrayList<>();
+        private List<Scaling> outdated;
+        private List<Invocation> owed;
+
+        void carryOut() {
+            outdated.forEach(each -> each.done.complete(false));
+            removed.forEach(Worker::shutdown);
+            added.forEach(Worker::connect);
+            fail(owed, NO_WORKER);
+        }
+    }
+
+    private void refuseIfLeaving() {
+        if (leaving != null || closed) {
+            throw RequestException.conflict("Model " + name() + " is being unloaded.");
+        }
+    }
+
+    private void add(int count, List<Worker> added) {
+        if (count > 0) {
+            all.reserve(count);
+            for (int i = 0; i < count; i++) {
+                added.add(all.newWorker(model, this));
             }
-            removeUntil(most, removed);
-            scaled = future;
-            scaledTo = least;
-            done = runningCount() >= scaledTo;
+            workers.addAll(added);
         }
-        if (before != null) {
-            before.complete(HttpResponseStatus.OK); // nobody waits for it, or what it asked for has changed
+    }
+
+    private List<Scaling> takeScalings(Predicate<Scaling> which) {
+        List<Scaling> taken = scalings.stream().filter(which).collect(Collectors.toList());
+        scalings.removeAll(taken);
+        return taken;
+    }
+
+    /** Ends the waiting of those who have what they asked for. */
+    private void endReached() {
+        List<Scaling> reached;
+        synchronized (this) {
+            if (scalings.isEmpty()) {
+                return;
+            }
+            int running = runningCount();
+            reached = takeScalings(each -> running >= each.wanted);
         }
-        removed.forEach(Worker::shutdown);
-        added.forEach(Worker::connect);
-        if (done) {
-            future.complete(HttpResponseStatus.OK);
-        }
-        return future;
+        reached.forEach(each -> each.done.complete(true));
     }
 
     /** Removes workers that have nothing to do first; those that are busy go once they have answered. */
     private void removeUntil(int most, List<Worker> removed) {
+        int before = workers.size();
         while (workers.size() > most && !idle.isEmpty()) {
             Worker worker = idle.removeLast();
             workers.remove(worker);
@@ -121,14 +208,22 @@ final class ModelWorkers {
         for (Iterator<Worker> each = workers.iterator(); workers.size() > most && each.hasNext(); ) {
             Worker worker = each.next();
             each.remove();
+            resting.remove(worker);
             if (worker.batch == null) {
                 removed.add(worker);
             }
         }
+        all.free(before - workers.size());
     }
 
     synchronized List<WorkerThread> workers() {
         return new ArrayList<>(workers);
+    }
+
+    private List<Invocation> takeQueue() {
+        List<Invocation> taken = new ArrayList<>(queue);
+        queue.clear();
+        return taken;
     }
 
     synchronized boolean isEmpty() {
@@ -152,30 +247,36 @@ final class ModelWorkers {
     }
 
     void loaded(Worker worker) {
-        CompletableFuture<HttpResponseStatus> future = null;
-        synchronized (this) {
-            if (scaled != null && runningCount() >= scaledTo) {
-                future = scaled;
-            }
-        }
         makeIdle(worker);
-        if (future != null) {
-            future.complete(HttpResponseStatus.OK);
-        }
+        endReached();
     }
 
-    void loadFailed(HttpResponseStatus status) {
-        CompletableFuture<HttpResponseStatus> future;
+    void loadFailed(RequestException reason) {
+        List<Scaling> failed;
         synchronized (this) {
-            future = scaled;
+            failed = takeScalings(each -> true);
         }
-        if (future != null) {
-            future.complete(status);
+        failed.forEach(each -> each.done.completeExceptionally(reason));
+    }
+
+    /** The worker is not connected again for a while. Where all are so, nobody is kept waiting. */
+    void rests(Worker worker) {
+        List<Invocation> owed = Collections.emptyList();
+        synchronized (this) {
+            if (workers.contains(worker)) {
+                resting.add(worker);
+                owed = resting.size() == workers.size() ? takeQueue() : owed;
+            }
         }
+        fail(owed, NO_WORKER);
+    }
+
+    synchronized void restsNoLonger(Worker worker) {
+        resting.remove(worker);
     }
 
     /** The worker's connection has ended: nobody will answer what it was asked. */
-    void lost(Worker worker, boolean wasLoaded) {
+    void lost(Worker worker, boolean failedToLoad, String why) {
         List<Invocation> owed;
         boolean kept;
         synchronized (this) {
@@ -188,32 +289,33 @@ final class ModelWorkers {
             worker.shutdown(); // one too many, that was busy when it was to go
         }
         if (owed != null) {
-            fail(owed);
+            fail(owed, DIED);
         }
-        if (!wasLoaded) {
-            loadFailed(HttpResponseStatus.INTERNAL_SERVER_ERROR);
+        if (failedToLoad) {
+            loadFailed(
+                    RequestException.failure(
+                            HttpResponseStatus.INTERNAL_SERVER_ERROR,
+                            "A worker was lost while it loaded the model: " + why + "."));
         }
     }
 
-    private void fail(List<Invocation> requests) {
-        boolean isGone;
+    private void fail(List<Invocation> requests, RequestException reason) {
+        CompletableFuture<Void> answeredAll;
+        RequestException told;
         synchronized (this) {
             unanswered -= requests.size();
-            isGone = closed;
+            answeredAll = leavingIfIdle();
+            told = closed ? unloaded() : reason;
         }
         for (Invocation each : requests) {
-            if (isGone) {
-                each.fail(
-                        HttpResponseStatus.SERVICE_UNAVAILABLE,
-                        "ServiceUnavailableException",
-                        "The model was unloaded before it answered: " + model.getModelName());
-            } else {
-                each.fail(
-                        HttpResponseStatus.INTERNAL_SERVER_ERROR,
-                        "InternalServerException",
-                        "Worker died.");
-            }
+            each.fail(told);
         }
+        endLeaving(answeredAll);
+    }
+
+    private RequestException unloaded() {
+        return RequestException.unavailable(
+                "The model was unloaded before it answered: " + name());
     }
 
     // -- Requests --
@@ -221,10 +323,13 @@ final class ModelWorkers {
     Outcome submit(Invocation request) {
         Assignment next;
         synchronized (this) {
-            if (leaving || closed) {
+            if (leaving != null || closed) {
                 return Outcome.LEAVING;
             }
-            if (workers.isEmpty() || idle.isEmpty() && queue.size() >= capacity) {
+            if (resting.size() == workers.size()) {
+                return Outcome.NO_WORKER;
+            }
+            if (idle.isEmpty() && queue.size() >= capacity) {
                 return Outcome.FULL;
             }
             unanswered++;
@@ -237,18 +342,22 @@ final class ModelWorkers {
 
     /** Forgets a request whose client has gone, unless a worker has it already. */
     void abandon(Invocation request) {
+        CompletableFuture<Void> answeredAll;
         synchronized (this) {
             if (!queue.remove(request)) {
                 return;
             }
             unanswered--;
+            answeredAll = leavingIfIdle();
         }
         request.release();
+        endLeaving(answeredAll);
     }
 
     void answered(Worker worker, ByteBuf frame) {
         List<Invocation> batch;
         Assignment next;
+        CompletableFuture<Void> answeredAll;
         boolean kept;
         synchronized (this) {
             batch = worker.batch;
@@ -257,6 +366,7 @@ final class ModelWorkers {
             }
             worker.batch = null;
             unanswered -= batch.size();
+            answeredAll = leavingIfIdle();
             kept = workers.contains(worker);
             if (kept) {
                 idle.addFirst(worker);
@@ -271,6 +381,7 @@ final class ModelWorkers {
         for (Invocation each : batch) {
             each.answer(frame);
         }
+        endLeaving(answeredAll);
     }
 
     private void makeIdle(Worker worker) {
@@ -346,33 +457,74 @@ final class ModelWorkers {
 
     // -- The end --
 
-    /** Refuses further requests, until {@link #stay}. */
-    synchronized void leave() {
-        leaving = true;
+    /**
+     * Refuses further requests. Returns false where that has been done already.
+     *
+     * @param whenIdle ended when nothing is unanswered
+     */
+    boolean leave(CompletableFuture<Void> whenIdle) {
+        CompletableFuture<Void> answeredAll;
+        synchronized (this) {
+            if (leaving != null || closed) {
+                return false;
+            }
+            leaving = whenIdle;
+            answeredAll = leavingIfIdle();
+        }
+        endLeaving(answeredAll);
+        return true;
     }
 
-    synchronized void stay() {
-        leaving = false;
+    private CompletableFuture<Void> leavingIfIdle() {
+        return unanswered == 0 ? leaving : null;
     }
 
-    synchronized int unanswered() {
-        return unanswered;
+    /** Not while this object is held: it unloads the model. */
+    private static void endLeaving(CompletableFuture<Void> answeredAll) {
+        if (answeredAll != null) {
+            answeredAll.complete(null);
+        }
     }
 
-    /** Ends all workers. Whoever still waits is answered. */
+    /** Ends when the model is gone, and its name is free. */
+    CompletableFuture<Void> gone() {
+        return gone;
+    }
+
+    /** Why another model cannot have the name. */
+    synchronized RequestException nameIsTaken() {
+        return RequestException.conflict(
+                leaving == null
+                        ? "Model " + name() + " is already registered."
+                        : "Model "
+                                + name()
+                                + " is being unloaded. It can be loaded again once its DELETE has"
+                                + " been answered.");
+    }
+
+    /** Ends all workers. Whoever still waits is answered. Called again, it does nothing. */
     void close() {
         List<Worker> ended;
         List<Invocation> owed;
+        List<Scaling> unfinished;
         synchronized (this) {
             closed = true;
+            // Now: the end of a worker's connection would give them another reason.
+            unfinished = takeScalings(each -> true);
             ended = new ArrayList<>(workers);
-            owed = new ArrayList<>(queue);
+            owed = takeQueue();
+            all.free(workers.size());
             workers.clear();
             idle.clear();
-            queue.clear();
+            resting.clear();
         }
         // What a worker is busy with is answered when its connection has ended: see lost().
         ended.forEach(Worker::shutdown);
-        fail(owed);
+        fail(owed, unloaded());
+        RequestException unloaded =
+                RequestException.conflict(
+                        "Model " + name() + " was unloaded by another request while it loaded.");
+        unfinished.forEach(each -> each.done.completeExceptionally(unloaded));
+        gone.complete(null);
     }
 }

@@ -1,49 +1,83 @@
 // SPDX-License-Identifier: Apache-2.0
 package sagemakerinferencelite;
 
+import io.netty.buffer.Unpooled;
+import io.netty.channel.ChannelHandler.Sharable;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelInboundHandlerAdapter;
+import io.netty.handler.codec.http.FullHttpRequest;
+import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpResponseStatus;
-import java.io.File;
-import java.io.IOException;
-import java.nio.charset.StandardCharsets;
-import software.amazon.ai.mms.servingsdk.Context;
-import software.amazon.ai.mms.servingsdk.ModelServerEndpoint;
-import software.amazon.ai.mms.servingsdk.Worker;
-import software.amazon.ai.mms.servingsdk.annotations.Endpoint;
-import software.amazon.ai.mms.servingsdk.annotations.helpers.EndpointTypes;
-import software.amazon.ai.mms.servingsdk.http.Request;
-import software.amazon.ai.mms.servingsdk.http.Response;
+import java.util.function.BooleanSupplier;
 
 /**
  * GET /ping as SageMaker wants it: 200 and an empty body when requests can be served.
  *
  * <p>With many models that is from the start on. With one model it is while some worker has it
- * loaded and the parent process has put a file {@code ready} into the state directory; until then
- * it is 503, where MMS says 200 (ModelManager.java, workerStatus). {@link RequestGuard} answers
- * while the server is stopping.
+ * loaded; until then it is 503, where MMS says 200 (ModelManager.java, workerStatus). {@link
+ * RequestGuard} answers while the server is stopping.
+ *
+ * <p>It is answered at once by the event loop of its connection: it waits for no other thread, and
+ * so for no disk, load or other request.
  */
-@Endpoint(urlPattern = "ping", endpointType = EndpointTypes.INFERENCE)
-public final class Ping extends ModelServerEndpoint {
+@Sharable
+final class Ping extends ChannelInboundHandlerAdapter {
 
-    private final boolean multiModel = Boolean.parseBoolean(Setting.required("multi_model"));
-    private final File ready = new File(Setting.required("state_dir"), "ready");
+    private static final String PING = "/ping";
 
-    @Override
-    public void doGet(Request request, Response response, Context context) throws IOException {
-        if (multiModel || ready.exists() && isLoaded(context)) {
-            return;
-        }
-        HttpResponseStatus status = HttpResponseStatus.SERVICE_UNAVAILABLE;
-        response.setStatus(status.code());
-        response.setContentType("application/json");
-        String body =
-                ErrorBody.of(
-                        status, "ServiceUnavailableException", "The model is not loaded yet.");
-        response.getOutputStream().write(body.getBytes(StandardCharsets.UTF_8));
+    private final BooleanSupplier ready;
+
+    Ping(BooleanSupplier ready) {
+        this.ready = ready;
     }
 
-    private static boolean isLoaded(Context context) {
-        return context.getModels().values().stream()
-                .flatMap(model -> model.getModelWorkers().stream())
-                .anyMatch(Worker::isRunning);
+    @Override
+    public void channelRead(ChannelHandlerContext ctx, Object msg) {
+        FullHttpRequest request = (FullHttpRequest) msg;
+        if (!isPing(request)) {
+            ctx.fireChannelRead(request);
+            return;
+        }
+        AccessLog log = new AccessLog(ctx.channel(), request);
+        request.release();
+        answer(ctx, request.method(), log);
+    }
+
+    private static boolean isPing(FullHttpRequest request) {
+        if (request.uri().equals(PING) && request.decoderResult().isSuccess()) {
+            return true;
+        }
+        // As for MMS, what follows makes no difference (InferenceRequestHandler.java).
+        String[] segments = Paths.segments(request);
+        return segments.length > 1 && segments[1].equals("ping");
+    }
+
+    private void answer(ChannelHandlerContext ctx, HttpMethod method, AccessLog log) {
+        String id = Invocation.newId();
+        // HEAD has become GET: see RequestGuard.
+        if (!HttpMethod.GET.equals(method)) {
+            Responses.sendError(
+                    ctx.channel(),
+                    HttpResponseStatus.METHOD_NOT_ALLOWED,
+                    "MethodNotAllowedException",
+                    "/ping is asked with GET or HEAD, not with " + method + ".",
+                    id,
+                    log);
+        } else if (ready.getAsBoolean()) {
+            Responses.send(
+                    ctx.channel(),
+                    HttpResponseStatus.OK,
+                    Responses.headers(id),
+                    Unpooled.EMPTY_BUFFER,
+                    log);
+        } else {
+            Responses.sendError(
+                    ctx.channel(),
+                    HttpResponseStatus.SERVICE_UNAVAILABLE,
+                    "ServiceUnavailableException",
+                    "The model is not loaded yet.",
+                    id,
+                    log);
+        }
     }
 }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package sagemakerinferencelite;
 
-import com.amazonaws.ml.mms.archive.ModelArchive;
 import com.amazonaws.ml.mms.util.ConfigManager;
-import com.amazonaws.ml.mms.wlm.ModelManager;
 import java.io.File;
 import java.util.ArrayList;
 import java.util.List;
@@ -15,19 +13,25 @@ final class StartupModels {
 
     private static final Logger LOG = LoggerFactory.getLogger(StartupModels.class);
 
-    /** MMS's, for models that are not loaded by a request. */
-    private static final int MAX_BATCH_DELAY_MS = 100;
+    private final ConfigManager config;
+    private final Models models;
+    private final boolean isRequired;
 
-    private StartupModels() {}
+    /** Where they are required, one that cannot be registered is an error, and else a warning. */
+    StartupModels(ConfigManager config, Models models, boolean isRequired) {
+        this.config = config;
+        this.models = models;
+        this.isRequired = isRequired;
+    }
 
-    static void load(ConfigManager config) {
+    void load() {
         String wanted = config.getLoadModels();
         if (wanted == null || wanted.isEmpty()) {
             return;
         }
         if (wanted.equalsIgnoreCase("ALL")) {
             for (File each : stored(config.getModelStore())) {
-                load(config, null, each.getName());
+                load(null, each.getName());
             }
             return;
         }
@@ -35,7 +39,7 @@ final class StartupModels {
             String[] pair = model.split("=", 2);
             String url = pair[pair.length - 1];
             if (!url.isEmpty()) {
-                load(config, pair.length == 2 ? pair[0] : null, url);
+                load(pair.length == 2 ? pair[0] : null, url);
             }
         }
     }
@@ -56,25 +60,17 @@ final class StartupModels {
         return found;
     }
 
-    private static void load(ConfigManager config, String name, String url) {
-        ModelManager manager = ModelManager.getInstance();
+    private void load(String name, String url) {
         try {
-            ModelArchive archive =
-                    manager.registerModel(
-                            url,
-                            name,
-                            null,
-                            null,
-                            1,
-                            MAX_BATCH_DELAY_MS,
-                            config.getDefaultResponseTimeoutSeconds(),
-                            defaultName(url),
-                            config.getPreloadModel());
-            int workers = config.getDefaultWorkers();
-            manager.updateModel(archive.getModelName(), workers, workers);
-            manager.getStartupModels().add(archive.getModelName());
-        } catch (Exception e) {
-            LOG.warn("The model {} cannot be loaded", url, e);
+            LoadRequest request = new LoadRequest(name, defaultName(url), url, config);
+            models.loadAtStart(request).join();
+        } catch (RuntimeException e) {
+            RequestException known = RequestException.of(e);
+            String reason = known == null ? String.valueOf(e) : known.getMessage();
+            if (isRequired) {
+                throw new IllegalStateException("the model " + url + " cannot be loaded: " + reason, e);
+            }
+            LOG.warn("The model {} cannot be loaded: {}", url, reason);
         }
     }
 

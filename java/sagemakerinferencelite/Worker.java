@@ -37,6 +37,12 @@ final class Worker extends WorkerThread {
     /** MMS's (WorkerThread.java), up to a minute. */
     private static final int[] BACK_OFF_SECONDS = {0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 60};
 
+    /** From this pause on, requests are not kept waiting for it. */
+    private static final int RESTING_SECONDS = 2;
+
+    /** One that was loaded for so long without a request has not failed again because of its load. */
+    private static final long STEADY_NS = TimeUnit.SECONDS.toNanos(60);
+
     /** Enough for what the kernel lets a socket of another user's hold; it takes less where it must. */
     private static final int SEND_BUFFER_BYTES = 1 << 20;
 
@@ -55,7 +61,11 @@ final class Worker extends WorkerThread {
     /** When what it is busy with was sent to it, on System.nanoTime()'s clock; 0: with nothing. */
     private volatile long busySinceNs;
 
+    /** In a row: an answer ends it, a load does not. Used on the event loop alone, like the two below. */
     private int failures;
+
+    private boolean hasAnswered;
+    private long loadedNs;
 
     /** What it is to answer; null: nothing. Written while {@link #owner} is held. */
     volatile List<Invocation> batch;
@@ -157,17 +167,32 @@ final class Worker extends WorkerThread {
         busySinceNs = 0;
         channel = null;
         boolean wasLoaded = isRunning();
+        if (wasLoaded && (hasAnswered || System.nanoTime() - loadedNs > STEADY_NS)) {
+            failures = 0;
+        }
+        hasAnswered = false;
         if (!isShutDown()) {
             state = WorkerState.WORKER_ERROR;
-            LOG.info("worker {} of model {} is lost: {}", number, model.getModelName(), why);
         }
-        owner.lost(this, wasLoaded);
-        if (isShutDown()) {
-            return;
+        owner.lost(this, !wasLoaded && !isShutDown(), why);
+        if (!isShutDown()) {
+            connectLater(BACK_OFF_SECONDS[Math.min(failures++, BACK_OFF_SECONDS.length - 1)], why);
         }
-        int seconds = BACK_OFF_SECONDS[Math.min(failures++, BACK_OFF_SECONDS.length - 1)];
+    }
+
+    private void connectLater(int seconds, String why) {
+        LOG.warn(
+                "worker {} of model {} is lost, and made anew in {} s: {}",
+                number,
+                model.getModelName(),
+                seconds,
+                why);
+        if (seconds >= RESTING_SECONDS) {
+            owner.rests(this);
+        }
         loop.schedule(
                 () -> {
+                    owner.restsNoLonger(this);
                     if (!isShutDown()) {
                         state = WorkerState.WORKER_STARTED;
                         connect();
@@ -215,6 +240,8 @@ final class Worker extends WorkerThread {
 
         /** The beginning of a frame; null between frames. */
         private ByteBuf partial;
+        /** Why the model is not loaded; null unless the worker has said so. */
+        private String refusal;
 
         @Override
         public void channelActive(ChannelHandlerContext ctx) {
@@ -293,18 +320,19 @@ final class Worker extends WorkerThread {
             Frames.readFrameLength(frame, maxAnswer);
             byte kind = frame.readByte();
             if (kind == Frames.ANSWERS && isRunning()) {
+                hasAnswered = true;
                 owner.answered(Worker.this, frame);
             } else if (kind == Frames.LOADED && !isRunning()) {
                 pid = frame.readInt();
-                failures = 0;
+                loadedNs = System.nanoTime();
                 if (!isShutDown()) {
                     state = WorkerState.WORKER_MODEL_LOADED;
                     owner.loaded(Worker.this);
                 }
             } else if (kind == Frames.FAILED && !isRunning()) {
-                int status = frame.readInt();
-                LOG.info("{} for model {}", Frames.readText(frame), model.getModelName());
-                owner.loadFailed(HttpResponseStatus.valueOf(status));
+                HttpResponseStatus status = HttpResponseStatus.valueOf(frame.readInt());
+                refusal = Frames.readText(frame);
+                owner.loadFailed(RequestException.failure(status, refusal));
                 channel.close();
             } else {
                 throw new CorruptedFrameException("an answer of an unexpected kind, " + kind);
@@ -317,7 +345,7 @@ final class Worker extends WorkerThread {
                 partial.release();
                 partial = null;
             }
-            lost("its connection has ended");
+            lost(refusal == null ? "its connection has ended" : refusal);
         }
 
         @Override

@@ -9,7 +9,9 @@ import com.amazonaws.ml.mms.wlm.WorkerThread;
 import io.netty.channel.EventLoopGroup;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import java.net.SocketAddress;
+import java.util.ArrayList;
 import java.util.Collections;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
@@ -24,16 +26,20 @@ import java.util.concurrent.atomic.AtomicInteger;
  * <p>MMS starts a Python process for each model and keeps seven threads for it, hands each request
  * from thread to thread five times, and loses requests when a model is unloaded. Here a worker is a
  * connection to the zygote, which forks a process for it (worker/zygote.py), and an event loop does
- * the rest. MMS goes on to register, list and unregister models (ModelManager.java).
+ * the rest. It is for {@link Models} to load and to unload.
  */
 final class Workers extends WorkLoadManager {
 
     private static final long LIMIT_CHECK_SECONDS = 1;
 
+    private static final String BOUND = " (each takes open files, which ulimit -n limits).";
+
     private final ConcurrentMap<String, ModelWorkers> models = new ConcurrentHashMap<>();
     private final ConfigManager config;
     private final EventLoopGroup loops;
     private final SocketAddress zygote;
+    private final int mostWorkers = Setting.number("max_workers", "16384");
+    private final AtomicInteger live = new AtomicInteger();
     private final AtomicInteger count = new AtomicInteger();
 
     Workers(ConfigManager config, EventLoopGroup loops, SocketAddress zygote) {
@@ -61,48 +67,85 @@ final class Workers extends WorkLoadManager {
         }
     }
 
-    @Override
-    public CompletableFuture<HttpResponseStatus> modelChanged(Model model) {
-        String name = model.getModelName();
-        int most = model.getMaxWorkers();
-        if (most == 0) {
-            ModelWorkers gone = models.get(name);
-            if (gone != null && gone.isOf(model) && models.remove(name, gone)) {
-                gone.close();
-            }
-            return CompletableFuture.completedFuture(HttpResponseStatus.OK);
-        }
-        ModelWorkers workers = workersOf(model);
-        CompletableFuture<HttpResponseStatus> scaled =
-                workers.scale(model.getMinWorkers(), most, () -> newWorker(model, workers));
-        // MMS may have unregistered it meanwhile, and nobody would end them then.
-        if (ModelManager.getInstance().getModels().get(name) != model) {
-            models.remove(name, workers);
-            workers.close();
-        }
-        return scaled;
+    /** All models, in the order of their names. */
+    List<ModelWorkers> sorted() {
+        List<ModelWorkers> all = new ArrayList<>(models.values());
+        all.sort(Comparator.comparing(ModelWorkers::name));
+        return all;
     }
 
-    private ModelWorkers workersOf(Model model) {
-        String name = model.getModelName();
-        ModelWorkers found = models.get(name);
-        if (found != null && found.isOf(model)) {
-            return found;
+    // -- Which models there are: as this map says, which MMS's follows --
+
+    void refuseIfTaken(String modelName) {
+        ModelWorkers there = models.get(modelName);
+        if (there != null) {
+            throw there.nameIsTaken();
         }
-        ModelWorkers made = new ModelWorkers(model, config.getJobQueueSize());
-        // One of the same name is about to go: MMS forgets a model before it ends its workers.
-        ModelWorkers before = models.put(name, made);
-        if (before != null) {
-            before.close();
+    }
+
+    /** Registers a model, without workers. */
+    synchronized ModelWorkers register(Model model) {
+        ModelWorkers made = new ModelWorkers(model, this, config.getJobQueueSize());
+        ModelWorkers there = models.putIfAbsent(made.name(), made);
+        if (there != null) {
+            throw there.nameIsTaken();
         }
+        ModelManager.getInstance().getModels().put(made.name(), model);
         return made;
     }
 
-    private Worker newWorker(Model model, ModelWorkers owner) {
+    /** Forgets a model, if it is there still, and ends its workers. Its name is free after that. */
+    void remove(ModelWorkers gone) {
+        unregister(gone);
+        gone.close();
+    }
+
+    private synchronized void unregister(ModelWorkers gone) {
+        if (models.remove(gone.name(), gone)) {
+            ModelManager manager = ModelManager.getInstance();
+            manager.getModels().remove(gone.name());
+            manager.getStartupModels().remove(gone.name());
+        }
+    }
+
+    // -- How many workers there are: without an end to them the machine's processes and files would end --
+
+    /** Sets so many workers aside for a model; throws where there would be too many. */
+    void reserve(int wanted) {
+        if (wanted > mostWorkers) {
+            // Not 507, on which the platform would unload every other model in vain.
+            throw RequestException.badRequest(
+                    wanted + " more workers are asked for; the server may have " + mostWorkers + BOUND);
+        }
+        int now = live.addAndGet(wanted);
+        if (now > mostWorkers) {
+            live.addAndGet(-wanted);
+            throw RequestException.failure(
+                    HttpResponseStatus.INSUFFICIENT_STORAGE,
+                    wanted
+                            + " more workers are asked for; the server has "
+                            + (now - wanted)
+                            + ", and may have "
+                            + mostWorkers
+                            + BOUND);
+        }
+    }
+
+    void free(int workers) {
+        live.addAndGet(-workers);
+    }
+
+    Worker newWorker(Model model, ModelWorkers owner) {
         int number = count.getAndIncrement();
         int gpus = config.getNumberOfGpu();
         return new Worker(
                 model, owner, loops.next(), zygote, gpus > 0 ? number % gpus : -1, number);
+    }
+
+    /** MMS's ModelManager would scale and unload by it; {@link Models} does both in its place. */
+    @Override
+    public CompletableFuture<HttpResponseStatus> modelChanged(Model model) {
+        throw new UnsupportedOperationException("models are scaled and unloaded by Models");
     }
 
     /** MMS waits here for a model's Python process, of which there is none. */

@@ -14,7 +14,7 @@ from sagemaker_inference_lite.errors import ModelServerNotFoundError
 from sagemaker_inference_lite.mms import class_data, hosts
 from sagemaker_inference_lite.mms.java import Java
 from sagemaker_inference_lite.settings import Settings
-from sagemaker_inference_lite.sizing import Sizing
+from sagemaker_inference_lite.sizing import MOST_WORKERS, Sizing
 
 # What Java ends with for -XX:+ExitOnOutOfMemoryError.
 OUT_OF_MEMORY_STATUS = 3
@@ -71,12 +71,14 @@ def command(
     size: Sizing,
     archive: Path | None = None,
     library: Path | None = None,
+    most_workers: int = MOST_WORKERS,
 ) -> list[str]:
     """The command line of the front end.
 
     Args:
         archive: Of its classes (class_data.py).
         library: Netty's, where it is unpacked (native_library.py).
+        most_workers: Of all models together.
     """
     directory = properties_file.parent
     return [
@@ -96,7 +98,7 @@ def command(
         "-Dlog4j2.disable.jmx=true",
         "-Dio.netty.leakDetection.level=disabled",
         *_download_flags(settings.allow_model_download),
-        *_plugin_flags(settings, size.workers.value, directory),
+        *_plugin_flags(settings, size.workers.value, most_workers, directory),
         *settings.model_server_vmargs,
         "-cp",
         os.pathsep.join(map(str, class_path(server_jar))),
@@ -149,13 +151,15 @@ def _download_flags(allowed: bool) -> list[str]:
     ]
 
 
-def _plugin_flags(settings: Settings, workers: int, directory: Path) -> list[str]:
+def _plugin_flags(settings: Settings, workers: int, most_workers: int, directory: Path) -> list[str]:
     values = {
         "multi_model": str(settings.multi_model).lower(),
         "state_dir": str(directory),
         "max_concurrent_transforms": settings.max_concurrent_transforms or workers,
         "batch_strategy": settings.batch_strategy or "MULTI_RECORD",
         "max_payload_in_mb": min(settings.max_payload_bytes // _MIB, _MAX_TRANSFORM_MIB),
+        "max_workers": most_workers,
+        "startup_seconds": settings.startup_timeout,
         # Behind the limit at which the zygote has answered for whatever a worker was busy with.
         "unload_seconds": settings.model_server_timeout + _BEHIND_SECONDS,
         "log_level": _log4j_level(settings.container_log_level),

@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import json
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ from sagemaker_inference_lite.errors import HandlerError
 from sagemaker_inference_lite.python_file import import_file, put_first_on_path
 
 Handle = Callable[[Optional[list[dict[str, Any]]], Context], Any]
+
+# The front end's limit too (ModelFiles.java).
+_MOST_MANIFEST_BYTES = 1 << 20
 
 _FORMS = "expected /path/file.py:function, package.module:function, or a module with a function handle or one class"
 
@@ -86,13 +90,24 @@ def start_handler(entry_point: Any, context: Context) -> Handle:
 
 
 def read_manifest(model_dir: str) -> dict[str, Any] | None:
-    """MAR-INF/MANIFEST.json of a model archive, None where there is none."""
+    """MAR-INF/MANIFEST.json of a model archive, None where there is none.
+
+    Raises:
+        ValueError: it is not a regular file, is too large, or is not JSON.
+    """
+    path = os.path.join(model_dir, "MAR-INF", "MANIFEST.json")
     try:
-        with open(os.path.join(model_dir, "MAR-INF", "MANIFEST.json"), encoding="utf-8") as file:
-            manifest: dict[str, Any] = json.load(file)
-            return manifest
+        # Looked at before it is opened: to open a named pipe is to wait for somebody who writes.
+        found = os.stat(path)
     except FileNotFoundError:
         return None
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"The manifest is not a regular file: {path}")
+    if found.st_size > _MOST_MANIFEST_BYTES:
+        raise ValueError(f"The manifest is larger than {_MOST_MANIFEST_BYTES} bytes: {path}")
+    with open(path, encoding="utf-8") as file:
+        manifest: dict[str, Any] = json.load(file)
+        return manifest
 
 
 def _find_file(file: str, directories: Sequence[Path]) -> Path | None:

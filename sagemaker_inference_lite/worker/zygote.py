@@ -35,6 +35,7 @@ from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.process_group import kill_group
 from sagemaker_inference_lite.requirements import overlay
 from sagemaker_inference_lite.settings import Settings
+from sagemaker_inference_lite.sizing import MOST_WORKERS
 from sagemaker_inference_lite.worker import answers, events, slot_page, worker
 from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.birth import Inheritance
@@ -44,6 +45,7 @@ from sagemaker_inference_lite.worker.events import End
 from sagemaker_inference_lite.worker.imports import image_directories
 from sagemaker_inference_lite.worker.models import Model, Slot
 from sagemaker_inference_lite.worker.nursery import Nursery
+from sagemaker_inference_lite.worker.readiness import Readiness
 from sagemaker_inference_lite.worker.restarts import LEAST_SECONDS, MOST_ENDS
 from sagemaker_inference_lite.worker.shared_imports import (
     UnsafeImportError,
@@ -57,9 +59,9 @@ from sagemaker_inference_lite.worker.supervisor import Supervisor, remove
 # Run as a program, this module is called __main__.
 logger = logging.getLogger("sagemaker_inference_lite.worker.zygote")
 
-# Where the front end connects (FrontEnd.java).
+# Where the front end connects, and where it listens for whether the model is there (FrontEnd.java).
 SOCKET_NAME = "workers.sock"
-READY_NAME = "ready"
+READINESS_NAME = "ready.sock"
 
 # How often requests are held against their limit. A limit is kept to within this.
 TICK_SECONDS = 0.25
@@ -80,9 +82,6 @@ _EXPECTING_SECONDS = 0.01
 # A worker has three events to tell: what it imported, that it has loaded, and why it ends.
 _MOST_EVENTS = 4
 
-# Workers of all models together; a process each.
-_MAX_SLOTS = 16_384
-
 
 class Zygote:
     """Models come and go, workers are forked and end. One thread, because a fork takes only that which calls it."""
@@ -98,6 +97,7 @@ class Zygote:
         self._workers: dict[int, Slot] = {}
         self._pages = inheritance.pages
         self._max_message = inheritance.max_message
+        self._readiness = None if self._settings.multi_model else Readiness(directory / READINESS_NAME, self._loop)
         self._nursery = Nursery(self._loop, inheritance, supervisor)
         self._stopping = False
 
@@ -107,7 +107,7 @@ class Zygote:
         """Serve the front end until the supervisor closes its socket."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(self._directory / SOCKET_NAME))
-        listener.listen(socket.SOMAXCONN)
+        listener.listen(MOST_WORKERS)  # socket.SOMAXCONN is 128 in some Pythons, and one load may connect more
         listener.setblocking(False)
         self._loop.watch(listener, lambda: self._accept_worker(listener))
         self._loop.watch(self._supervisor.sock, self._supervisor_gone)
@@ -354,15 +354,9 @@ class Zygote:
             self._close(slot)
 
     def _note_ready(self) -> None:
-        """Single-model mode: /ping holds the model for loaded while this file is there."""
-        if self._settings.multi_model:
-            return
-        path = self._directory / READY_NAME
-        if any(slot.loaded for model in self._models.values() for slot in model.slots):
-            path.touch()
-        else:
-            with suppress(FileNotFoundError):
-                path.unlink()
+        """Single-model mode: /ping is 200 while some worker has the model loaded."""
+        if self._readiness is not None:
+            self._readiness.tell(any(slot.loaded for model in self._models.values() for slot in model.slots))
 
     def _check_limits(self) -> None:
         now = time.monotonic()
@@ -565,7 +559,7 @@ def _prepare(arguments: argparse.Namespace, settings: Settings, supervisor: Supe
         find_entry_point=entry_point_finder(arguments.handler, arguments.look_in, left_out, supervisor),
         image_directories=of_image,
         options=AnswerOptions(arguments.max_response_size, settings.expose_tracebacks, arguments.decode_input),
-        pages=Pages(_MAX_SLOTS),
+        pages=Pages(MOST_WORKERS),
         max_message=arguments.max_request_size + wire.HEADROOM_BYTES,
     )
 

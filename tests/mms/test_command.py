@@ -150,13 +150,22 @@ def test_the_plugin_is_told_what_it_needs() -> None:
         ("multi_model", True, "true"),
         ("max_concurrent_transforms", 9, "9"),
         ("batch_strategy", "SINGLE_RECORD", "SINGLE_RECORD"),
+        ("startup_timeout", 30, "30"),
         ("max_payload_in_mb", 6, "6"),
         ("max_payload_in_mb", 2047, "100"),  # a transform job takes no more
     ],
 )
 def test_the_plugin_is_told_what_was_asked_for(field: str, value: object, told: str) -> None:
     """What the platform or the user has set is passed on, as far as the platform takes it."""
-    assert plugin_options(**{field: value})[field] == told
+    name = {"startup_timeout": "startup_seconds"}.get(field, field)
+    assert plugin_options(**{field: value})[name] == told
+
+
+def test_the_plugin_is_told_how_many_workers_there_may_be() -> None:
+    """Those of all models together."""
+    runtime = java.Java(Path("/jre/bin/java"), 17, "JAVA_HOME")
+    found = command.command(runtime, SERVER_JAR, FILE, Settings(), SIZES, most_workers=384)
+    assert "-Dsagemaker_inference_lite.max_workers=384" in found
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -281,6 +282,21 @@ def do_shared_bytes(argument, context):
         ranges = [line.split()[0] for line in file if line.split()[1] == "rw-s"]
     sizes = [int(end, 16) - int(start, 16) for start, end in (each.split("-") for each in ranges)]
     return str(sum(sizes))
+
+
+def do_break_connection(argument, context):
+    """End the worker's connection to the front end, some seconds from now."""
+    threading.Timer(float(argument), _end_connections).start()
+
+
+def _end_connections():
+    for number in map(int, os.listdir("/proc/self/fd")):
+        try:
+            with socket.socket(fileno=os.dup(number)) as sock:
+                if sock.family == socket.AF_UNIX and str(sock.getsockname()).endswith("workers.sock"):
+                    sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # no socket
 
 
 def do_digest(argument, context):

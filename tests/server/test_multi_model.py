@@ -105,6 +105,9 @@ def test_a_load_that_fails_leaves_nothing_and_can_be_repeated(multi: Server, mod
     status, cause = LOAD_FAILURES[on_load]
     answer = multi.load(model, on_load)
     assert answer.status_code == status
+    assert answer.json()["message"].startswith(f"Model {model} could not be loaded. ")
+    # What a model raises may be nobody's business but the log's; how its worker ended is no secret.
+    assert (cause in answer.json()["message"]) != (on_load in ("raise", "memory", "exit 3"))
     assert model not in multi.listed()
     assert eventually(lambda: cause in multi.output())
     assert multi.load(model).status_code == 200

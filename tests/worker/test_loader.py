@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -323,4 +324,17 @@ def test_a_manifest_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "MAR-INF").mkdir()
     (tmp_path / "MAR-INF" / "MANIFEST.json").write_text("{")
     with pytest.raises(ValueError, match="Expecting property name"):
+        read_manifest(str(tmp_path))
+
+
+def test_a_manifest_that_has_no_end_is_not_opened(tmp_path: Path) -> None:
+    """A named pipe, on which a reader would wait for ever, and a file that is too large to be a manifest."""
+    manifest = tmp_path / "MAR-INF" / "MANIFEST.json"
+    manifest.parent.mkdir()
+    os.mkfifo(manifest)
+    with pytest.raises(ValueError, match="not a regular file"):
+        read_manifest(str(tmp_path))
+    manifest.unlink()
+    manifest.write_text("{}" + " " * (1 << 20))
+    with pytest.raises(ValueError, match="larger than 1048576 bytes"):
         read_manifest(str(tmp_path))

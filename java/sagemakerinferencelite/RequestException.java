@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+package sagemakerinferencelite;
+
+import com.amazonaws.ml.mms.archive.ModelException;
+import com.amazonaws.ml.mms.archive.ModelNotFoundException;
+import io.netty.handler.codec.http.HttpResponseStatus;
+import java.io.IOException;
+import java.util.concurrent.CompletionException;
+
+/** Why a request is not done, as its caller is told. It is made without a stack trace: it is no fault of ours. */
+final class RequestException extends RuntimeException {
+
+    private static final long serialVersionUID = 1L;
+
+    final HttpResponseStatus status;
+    /** The name of the exception with which MMS says the same. */
+    final String type;
+
+    RequestException(HttpResponseStatus status, String type, String message) {
+        super(message, null, false, false);
+        this.status = status;
+        this.type = type;
+    }
+
+    static RequestException badRequest(String message) {
+        return new RequestException(HttpResponseStatus.BAD_REQUEST, "BadRequestException", message);
+    }
+
+    static RequestException conflict(String message) {
+        return new RequestException(HttpResponseStatus.CONFLICT, "ConflictStatusException", message);
+    }
+
+    static RequestException unknownModel(String name) {
+        return new RequestException(
+                HttpResponseStatus.NOT_FOUND, "ModelNotFoundException", "Model not found: " + name);
+    }
+
+    static RequestException unavailable(String message) {
+        return new RequestException(
+                HttpResponseStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableException", message);
+    }
+
+    static RequestException failure(HttpResponseStatus status, String message) {
+        return new RequestException(status, "InternalServerException", message);
+    }
+
+    /** What a step of a request ended with; null where nobody has foreseen it. */
+    static RequestException of(Throwable thrown) {
+        Throwable cause = thrown instanceof CompletionException ? thrown.getCause() : thrown;
+        if (cause instanceof RequestException) {
+            return (RequestException) cause;
+        }
+        if (cause instanceof ModelException) {
+            boolean isMissing = cause instanceof ModelNotFoundException;
+            return new RequestException(
+                    isMissing ? HttpResponseStatus.NOT_FOUND : HttpResponseStatus.BAD_REQUEST,
+                    cause.getClass().getSimpleName(),
+                    cause.getMessage());
+        }
+        if (cause instanceof IOException) {
+            return failure(
+                    HttpResponseStatus.INTERNAL_SERVER_ERROR,
+                    "The model cannot be read: " + cause.getMessage());
+        }
+        return null;
+    }
+}
