@@ -13,6 +13,8 @@ from itertools import groupby, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from sagemaker_inference_lite.printable import named
+
 # A thread does not survive a fork, and a lock that it holds is never released. These packages start threads when they
 # are imported and are tested to compute in a fork with more than one: OpenBLAS starts its threads anew
 # (pthread_atfork), and OpenMP's start with the first computation.
@@ -96,7 +98,7 @@ def _import_each(names: Iterator[str]) -> Iterator[tuple[str, str | None]]:
                 warnings.simplefilter("ignore")  # the load that imported it first has shown them
                 importlib.import_module(name)
         except BaseException as error:  # SystemExit too: a package may do anything
-            yield name, f"{type(error).__name__}: {error}"
+            yield name, named(error)
         else:
             yield name, None
 
