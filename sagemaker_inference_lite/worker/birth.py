@@ -6,11 +6,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
+from sagemaker_inference_lite import standard_streams
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.requirements import of_one_model
 from sagemaker_inference_lite.settings import Settings
@@ -114,10 +114,14 @@ def _finish() -> None:
     """What an orderly end of the interpreter would do, but for unwinding into the zygote's frames."""
     import atexit
 
-    atexit._run_exitfuncs()
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        atexit._run_exitfuncs()
+        logging.raiseExceptions = (
+            False  # a stream that a handler has put in the place of stderr may refuse to be flushed
+        )
+        logging.shutdown()
+    finally:
+        standard_streams.flush()
 
 
 def to_order(birth: Birth) -> tuple[dict[str, Any], list[int]]:

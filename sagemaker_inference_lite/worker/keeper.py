@@ -12,13 +12,13 @@ import json
 import logging
 import os
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from sagemaker_inference_lite import log_lines
+from sagemaker_inference_lite import log_lines, standard_streams
 from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.printable import named
 from sagemaker_inference_lite.worker import birth, worker
 from sagemaker_inference_lite.worker.after_fork import become_worker
 from sagemaker_inference_lite.worker.birth import Inheritance
@@ -46,6 +46,7 @@ def become_keeper(
         log_lines.belong_to_model(load.model_name)
         begun = time.monotonic()
         loaded = worker.load_model(load, inheritance.handler, inheritance.entry_point)
+        standard_streams.occupy()  # the model may have closed them
         said = {"milliseconds": int(1000 * (time.monotonic() - begun)), "unfit": _why_unfit()}
         gc.collect()
         # Objects that the collector never visits again are pages that no worker has to copy.
@@ -60,10 +61,9 @@ def become_keeper(
 
         serve_orders(control, zygote, live)
     except BaseException as error:  # whatever a model raises at its load, SystemExit included
-        logger.error("model %s cannot be loaded to be shared: %s: %s", load.model_name, type(error).__name__, error)
+        logger.error("model %s cannot be loaded to be shared: %s", load.model_name, named(error))
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        standard_streams.flush()
         os._exit(1)
 
 

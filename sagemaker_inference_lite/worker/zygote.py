@@ -28,11 +28,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sagemaker_inference_lite import log_lines
+from sagemaker_inference_lite import log_lines, standard_streams
 from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import HandlerError, WireError
 from sagemaker_inference_lite.exit_status import signal_name
 from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.printable import named
 from sagemaker_inference_lite.process_group import kill_group
 from sagemaker_inference_lite.requirements import overlay
 from sagemaker_inference_lite.settings import Settings
@@ -67,6 +68,8 @@ _STOP_SECONDS = 1.0
 
 # How often a fork looks whether the heir has come that it waits for.
 _EXPECTING_SECONDS = 0.01
+
+_STDOUT = 1
 
 # Workers of all models together; a process each.
 _MAX_SLOTS = 16_384
@@ -469,8 +472,7 @@ def _preload(module: str) -> None:
         importlib.import_module(module)
     except BaseException as error:
         raise HandlerError(
-            f"SAGEMAKER_MODEL_SERVER_PRELOAD names {module!r}, which cannot be imported: "
-            f"{type(error).__name__}: {error}"
+            f"SAGEMAKER_MODEL_SERVER_PRELOAD names {module!r}, which cannot be imported: {named(error)}"
         ) from error
 
 
@@ -488,9 +490,8 @@ def main() -> int:
     arguments = parser.parse_args()
     settings = Settings.from_environ(os.environ)
     log_lines.install()
-    stream = logging.StreamHandler(sys.stdout)
-    stream.setFormatter(log_lines.Formatter())
-    logging.basicConfig(level=settings.container_log_level, handlers=[stream])
+    standard_streams.set_up()
+    logging.basicConfig(level=settings.container_log_level, handlers=[log_lines.own_handler(_STDOUT)])
     supervisor = Supervisor(socket.socket(fileno=arguments.supervisor_fd))
     stop_watching = supervisor.watch(arguments.directory)
     if arguments.packages is not None:
@@ -502,6 +503,7 @@ def main() -> int:
         supervisor.tell_failure(str(error))
         return error.exit_code
     stop_watching()
+    standard_streams.occupy()  # the handler may have closed them
     try:
         Zygote(arguments.directory, supervisor, inheritance).run()
     finally:
