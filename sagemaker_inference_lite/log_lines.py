@@ -6,7 +6,8 @@ handler's author has set up logging. The names are prefixed because a record ref
 ``extra``, and handlers pass ``extra={"request_id": ...}``.
 
 This library's own loggers cannot be disabled: ``logging.config`` disables whatever is there unless it is told not to,
-and an author who sets up a log must still learn in it why requests fail.
+and an author who sets up a log must still learn in it why requests fail. Nor do they raise what an author's handlers
+and filters raise.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Call(Protocol):
 _model = ""
 _call: Call | None = None
 _known = 0
-_descriptor: int | None = None
+_own_handler: LineHandler | None = None
 
 
 def belong_to_model(name: str) -> None:
@@ -84,7 +85,14 @@ def install() -> None:
 
 
 class _Enabled(logging.Logger):
-    """A logger that is never disabled. Its level and its handlers are the author's to choose."""
+    """A logger that is never disabled, and never raises. Its level and its handlers are the author's to choose."""
+
+    def handle(self, record: logging.LogRecord) -> None:
+        try:
+            super().handle(record)
+        except Exception:  # one who logs to a stream that refuses to be written to, as stderr then does too
+            if _own_handler is not None:
+                _own_handler.handle(record)
 
     @property
     def disabled(self) -> bool:
@@ -132,6 +140,10 @@ class LineHandler(logging.Handler):
         self._descriptor = descriptor
         self.setFormatter(Formatter())
 
+    def continue_at(self, descriptor: int) -> None:
+        """Write to where this descriptor leads, from now on."""
+        os.dup2(descriptor, self._descriptor, inheritable=False)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write it."""
         with suppress(Exception):
@@ -151,15 +163,15 @@ def own_handler(descriptor: int) -> LineHandler:
 
     A process has one. It writes to a duplicate, which `continue_at` moves.
     """
-    global _descriptor
-    _descriptor = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_NOT_STANDARD)
-    return LineHandler(_descriptor)
+    global _own_handler
+    _own_handler = LineHandler(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_NOT_STANDARD))
+    return _own_handler
 
 
 def continue_at(descriptor: int) -> None:
     """Has the records of `own_handler`, if there is one, go where this descriptor leads."""
-    if _descriptor is not None:
-        os.dup2(descriptor, _descriptor, inheritable=False)
+    if _own_handler is not None:
+        _own_handler.continue_at(descriptor)
 
 
 def _what_can_be_had(record: logging.LogRecord, error: Exception) -> logging.LogRecord:

@@ -275,6 +275,33 @@ os._exit(0)
     assert done.stderr.endswith("[WARNING] root - after\n")
 
 
+def test_an_author_s_log_that_raises() -> None:
+    """Where an author's handler, or filter, raises, a record of this library's goes to the log of its own."""
+    program = """
+import logging, os, sys
+from sagemaker_inference_lite import log_lines
+
+class Refuses:
+    def write(self, text):
+        raise RuntimeError
+
+def refuse(record):
+    raise RuntimeError
+
+log_lines.own_handler(1)
+ours = logging.getLogger("sagemaker_inference_lite.some")
+log_lines.install()
+sys.stderr = Refuses()
+logging.basicConfig(stream=sys.stderr)
+ours.error("one")
+logging.root.handlers[0].addFilter(refuse)
+ours.error("two")
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
+    assert [line.rpartition(" - ")[2] for line in done.stdout.splitlines()] == ["one", "two"], done.stderr
+
+
 def test_no_log_of_its_own_to_move() -> None:
     """Where there is no such handler nothing is moved."""
     log_lines.continue_at(2)

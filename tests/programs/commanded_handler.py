@@ -186,6 +186,9 @@ def do_break(argument, context):
     elif argument == "closed":
         sys.stdout.close()
         sys.stderr.close()
+    elif argument == "logging":
+        sys.stdout = sys.stderr = Refuses()
+        logging.basicConfig(stream=sys.stdout, force=True)
     elif argument == "descriptors":
         os.close(1)
         os.close(2)

@@ -12,7 +12,7 @@ from running_server import PROGRAMS, Server, all_gone, eventually
 
 Start = Callable[..., Server]
 
-BREAKS = ("codecs", "tee", "none", "closed", "refuses", "descriptors")
+BREAKS = ("codecs", "tee", "none", "closed", "refuses", "logging", "descriptors")
 
 
 def assert_it_serves(server: Server, model: str | None = None) -> None:
@@ -24,7 +24,7 @@ def assert_it_serves(server: Server, model: str | None = None) -> None:
     eventually(lambda: f"error id {error_id}: ValueError: the secret" in server.output())
 
 
-@pytest.mark.parametrize("what", ["codecs", "tee", "none", "descriptors"])
+@pytest.mark.parametrize("what", ["codecs", "tee", "none", "logging", "descriptors"])
 def test_at_import(start_single: Start, what: str) -> None:
     """A handler that breaks them when it is imported: it is served by one worker after the other, and stops."""
     handler = f"{PROGRAMS / 'breaks_streams.py'}:handle"
