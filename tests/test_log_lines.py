@@ -187,7 +187,7 @@ def piped() -> Iterator[Piped]:
         ("bytes %s", (b"\xff\n",), "bytes b'\\xff\\n'"),
         ("two\nlines\twith\ttabs", (), "two\nlines\twith\ttabs"),
         ("not\x85three\u2028lines\r", (), "not\\x85three\\u2028lines\\r"),
-        ("%d wheels", ("no",), "%d wheels (this record cannot be formatted: TypeError: %d format: a real number is "),
+        ("%d wheels", ("no",), "%d wheels (this record cannot be formatted: TypeError: %d format: a "),
         ("too %s", ("many", "arguments"), "too %s (this record cannot be formatted: TypeError: not all arguments "),
         ("it says: %s", (MuteError(),), "it says: %s (this record cannot be formatted: LookupError: )"),
         (MuteError(), (), "its text cannot be had: LookupError (this record cannot be formatted: LookupError: )"),

@@ -114,11 +114,9 @@ def _finish() -> None:
     """What an orderly end of the interpreter would do, but for unwinding into the zygote's frames."""
     import atexit
 
+    logging.raiseExceptions = False  # what stands for stderr may refuse to be flushed
     try:
         atexit._run_exitfuncs()
-        logging.raiseExceptions = (
-            False  # a stream that a handler has put in the place of stderr may refuse to be flushed
-        )
         logging.shutdown()
     finally:
         standard_streams.flush()
