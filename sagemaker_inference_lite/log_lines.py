@@ -13,7 +13,6 @@ and filters raise.
 from __future__ import annotations
 
 import copy
-import fcntl
 import itertools
 import logging
 import os
@@ -21,6 +20,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from sagemaker_inference_lite.printable import named, on_lines, text_of
+from sagemaker_inference_lite.standard_streams import duplicate
 
 _OURS = __name__.partition(".")[0]
 
@@ -29,8 +29,6 @@ FORMAT_IN_REQUEST = "%(asctime)s [%(levelname)s] %(name)s [%(sagemaker_request_i
 
 # Characters of one record. CloudWatch cuts an event at 256 KiB.
 _LONGEST_RECORD = 1 << 18
-
-_FIRST_NOT_STANDARD = 3
 
 
 class Call(Protocol):
@@ -164,7 +162,7 @@ def own_handler(descriptor: int) -> LineHandler:
     A process has one. It writes to a duplicate, which `continue_at` moves.
     """
     global _own_handler
-    _own_handler = LineHandler(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_NOT_STANDARD))
+    _own_handler = LineHandler(duplicate(descriptor))
     return _own_handler
 
 

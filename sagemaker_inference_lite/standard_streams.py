@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import sys
@@ -22,6 +23,12 @@ def occupy() -> None:
         os.set_inheritable(descriptor, True)
         descriptor = os.open(os.devnull, os.O_RDWR)
     os.close(descriptor)
+
+
+def duplicate(descriptor: int) -> int:
+    """Another descriptor that leads to the same, and none of 0, 1 and 2. Programs that are started do not get it."""
+    other: int = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _LAST + 1)
+    return other
 
 
 def set_up() -> None:

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine": set(),
     "memory": {"printable"},
     "exit_status": set(),
-    "log_lines": {"printable"},
+    "log_lines": {"printable", "standard_streams"},
     "printable": set(),
     "process_group": set(),
     "python_file": set(),

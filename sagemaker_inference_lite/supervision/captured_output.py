@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 
@@ -12,7 +11,6 @@ from sagemaker_inference_lite.supervision.line_writer import LineWriter
 from sagemaker_inference_lite.supervision.output import OutputRelay
 
 _STDOUT, _STDERR = 1, 2
-_FIRST_OTHER = 3
 
 # How long it may take to put the descriptors back once all has been written.
 _RESTORE_SECONDS = 0.2
@@ -31,7 +29,7 @@ class CapturedOutput:
 
     def start(self) -> None:
         """Begin to capture. 0, 1 and 2 must be open, so that no pipe gets one of these numbers."""
-        self._saved = {number: _duplicate(number) for number in (_STDOUT, _STDERR)}
+        self._saved = {number: standard_streams.duplicate(number) for number in (_STDOUT, _STDERR)}
         is_one = os.path.sameopenfile(*self._saved.values())
         out = LineWriter(self._saved[_STDOUT])
         self._writers = {_STDOUT: out, _STDERR: out if is_one else LineWriter(self._saved[_STDERR])}
@@ -77,8 +75,3 @@ class CapturedOutput:
         os.dup2(sink, number)
         os.close(sink)
         self._relay.add(source, "", self._writers[number])
-
-
-def _duplicate(number: int) -> int:
-    descriptor: int = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FIRST_OTHER)
-    return descriptor
