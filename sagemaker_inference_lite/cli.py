@@ -12,10 +12,12 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from sagemaker_inference_lite import __version__
+from sagemaker_inference_lite import __version__, standard_streams
 from sagemaker_inference_lite.errors import LaunchError
 from sagemaker_inference_lite.prepare import prepare
 from sagemaker_inference_lite.settings import listing, markdown_table, warnings_for
+
+_STDOUT = 1
 
 Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
 
@@ -33,18 +35,20 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     Raises:
         SystemExit: The arguments cannot be understood, or ask for help.
     """
+    standard_streams.set_up()
     arguments = _parser().parse_args(argv)
     command: Command = arguments.command
     try:
         status = command(arguments, os.environ if environ is None else environ)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except LaunchError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # Whoever read the output has seen enough. What is still buffered must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
         return 1
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sagemaker_inference_lite.errors import RequestError
 from sagemaker_inference_lite.memory import is_memory_error
+from sagemaker_inference_lite.printable import encodable
 
 
 class Description(NamedTuple):
@@ -41,15 +42,25 @@ def describe(error: BaseException) -> Description:
         handlers raise for the same purpose (mms/service.py); 507 where memory ran out, on which the platform
         unloads other models; 500 for all others.
     """
-    if isinstance(error, RequestError):
-        return Description(known_status(error.status), type(error).__name__, str(error.message))
-    service = sys.modules.get("mms.service")  # a handler that raises its exception has imported it
-    if service is not None and isinstance(error, service.PredictionException):
-        return Description(known_status(error.error_code), "PredictionException", str(error.message))
+    said = _said_for_callers(error)
+    if said is not None:
+        return said
     if is_memory_error(error):
         return Description(507, "OutOfMemory", "The model ran out of memory while it handled the request.")
     message = "The model failed to handle the request; its log has the cause under this id."
     return Description(500, "InternalError", message)
+
+
+def _said_for_callers(error: BaseException) -> Description | None:
+    try:
+        if isinstance(error, RequestError):
+            return Description(known_status(error.status), type(error).__name__, str(error.message))
+        service = sys.modules.get("mms.service")  # a handler that raises its exception has imported it
+        if service is not None and isinstance(error, service.PredictionException):
+            return Description(known_status(error.error_code), "PredictionException", str(error.message))
+    except Exception:  # a class derived from one of the two, that has not what it promises
+        pass
+    return None
 
 
 def known_status(code: Any) -> int:
@@ -74,4 +85,6 @@ def error_body(type_name: str, message: str, *, error_id: str | None = None, tra
         One line of JSON in ASCII, ``application/json``.
     """
     error = {"id": error_id, "type": type_name, "message": message, "traceback": trace}
-    return json.dumps({"error": {name: value for name, value in error.items() if value is not None}}).encode("ascii")
+    # Half of a surrogate pair would be an escape that strict readers of JSON refuse (RFC 8259, section 8.2).
+    known = {name: encodable(value) for name, value in error.items() if value is not None}
+    return json.dumps({"error": known}).encode("ascii")

@@ -13,6 +13,7 @@ from sagemaker_inference_lite import fork_guard
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.error_body import describe, error_body
 from sagemaker_inference_lite.errors import ServerError
+from sagemaker_inference_lite.printable import named, on_one_line
 
 logger = logging.getLogger(__name__)
 
@@ -49,14 +50,13 @@ def failure(error: BaseException, context: Context, *, max_bytes: int, expose_tr
     is_ours = status >= 500
     logger.log(
         logging.ERROR if is_ours else logging.INFO,
-        "request %s of model %s failed with status %d, error id %s%s: %s: %s",
+        "request %s of model %s failed with status %d, error id %s%s: %s",
         ", ".join((context.request_ids or {}).values()),
         context.model_name,
         status,
         error_id,
         f", inference id {context.inference_id}" if context.inference_id else "",
-        type(error).__name__,
-        _on_one_line(error),
+        on_one_line(named(error)),
         exc_info=error if is_ours else None,
     )
     trace = _trace(error) if expose_traceback else None
@@ -83,14 +83,8 @@ def refuse_stream(value: object) -> None:
         )
 
 
-def _on_one_line(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception as cause:  # an error may be broken itself
-        text = f"its text cannot be had: {type(cause).__name__}"
-    # A client's text, quoted in an error, must not look like further lines of the log.
-    return text.replace("\r", "\\r").replace("\n", "\\n")
-
-
 def _trace(error: BaseException) -> str:
-    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    try:
+        return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception:  # an error may be broken itself
+        return named(error)

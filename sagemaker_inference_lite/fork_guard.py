@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn, Protocol
 
+from sagemaker_inference_lite import standard_streams
+
 
 class Closeable(Protocol):
     """What a child must not keep: a socket, a page, a file."""
@@ -82,14 +84,16 @@ def _status(error: BaseException | None) -> int:
         return 1
     if error.code is None or isinstance(error.code, int):
         return (error.code or 0) & 0xFF
-    sys.stderr.write(f"{error.code}\n")
+    with suppress(Exception):  # a handler may have put anything there, or nothing
+        sys.stderr.write(f"{error.code}\n")
     return 1
 
 
 def run_exit_functions() -> None:
     """What the end of the interpreter would do, but for unwinding into the frames of whoever forked this process."""
-    atexit._run_exitfuncs()
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # a handler may have put anything there, or nothing
-            stream.flush()
+    logging.raiseExceptions = False  # what stands for stderr may refuse to be flushed
+    try:
+        atexit._run_exitfuncs()
+        logging.shutdown()
+    finally:
+        standard_streams.flush()

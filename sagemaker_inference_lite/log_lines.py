@@ -6,19 +6,29 @@ handler's author has set up logging. The names are prefixed because a record ref
 ``extra``, and handlers pass ``extra={"request_id": ...}``.
 
 This library's own loggers cannot be disabled: ``logging.config`` disables whatever is there unless it is told not to,
-and an author who sets up a log must still learn in it why requests fail.
+and an author who sets up a log must still learn in it why requests fail. Nor do they raise what an author's handlers
+and filters raise.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
+import os
+from contextlib import suppress
 from typing import Any, Protocol
+
+from sagemaker_inference_lite.printable import named, on_lines, text_of
+from sagemaker_inference_lite.standard_streams import duplicate
 
 _OURS = __name__.partition(".")[0]
 
 FORMAT = "%(asctime)s [%(levelname)s] %(name)s - %(message)s"
 FORMAT_IN_REQUEST = "%(asctime)s [%(levelname)s] %(name)s [%(sagemaker_request_id)s] - %(message)s"
+
+# Characters of one record. CloudWatch cuts an event at 256 KiB.
+_LONGEST_RECORD = 1 << 18
 
 
 class Call(Protocol):
@@ -34,6 +44,7 @@ class Call(Protocol):
 _model = ""
 _call: Call | None = None
 _known = 0
+_own_handler: LineHandler | None = None
 
 
 def belong_to_model(name: str) -> None:
@@ -72,7 +83,14 @@ def install() -> None:
 
 
 class _Enabled(logging.Logger):
-    """A logger that is never disabled. Its level and its handlers are the author's to choose."""
+    """A logger that is never disabled, and never raises. Its level and its handlers are the author's to choose."""
+
+    def handle(self, record: logging.LogRecord) -> None:
+        try:
+            super().handle(record)
+        except Exception:  # one who logs to a stream that refuses to be written to, as stderr then does too
+            if _own_handler is not None:
+                _own_handler.handle(record)
 
     @property
     def disabled(self) -> bool:
@@ -105,3 +123,68 @@ class Formatter(logging.Formatter):
         """The record's text."""
         belongs = getattr(record, "sagemaker_request_id", "")
         return self._in_request.format(record) if belongs else super().format(record)
+
+
+class LineHandler(logging.Handler):
+    """Writes records to a file descriptor as lines of UTF-8, and never fails, whatever is in a record.
+
+    Control characters are shown as escapes, as are halves of surrogate pairs; line feeds and tabs stay. Of a record of
+    more than 262,144 characters the middle is left out, because the end of a traceback says most. Where a record cannot
+    be formatted, what can be had of it is written. Where nothing can be written, the record is lost.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self.setFormatter(Formatter())
+
+    def continue_at(self, descriptor: int) -> None:
+        """Write to where this descriptor leads, from now on."""
+        os.dup2(descriptor, self._descriptor, inheritable=False)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it."""
+        with suppress(Exception):
+            data = _shortened(on_lines(self._text_of(record))).encode(errors="backslashreplace") + b"\n"
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+
+    def _text_of(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record)
+        except Exception as error:  # arguments that do not fit the message, or whose text cannot be had
+            return Formatter().format(_what_can_be_had(record, error))
+
+
+def own_handler(descriptor: int) -> LineHandler:
+    """A handler that writes where the descriptor leads now, whatever becomes of that one and of sys.stdout.
+
+    A process has one. It writes to a duplicate, which `continue_at` moves.
+    """
+    global _own_handler
+    _own_handler = LineHandler(duplicate(descriptor))
+    return _own_handler
+
+
+def continue_at(descriptor: int) -> None:
+    """Has the records of `own_handler`, if there is one, go where this descriptor leads."""
+    if _own_handler is not None:
+        _own_handler.continue_at(descriptor)
+
+
+def _what_can_be_had(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
+    plain = copy.copy(record)
+    plain.msg = f"{text_of(record.msg)} (this record cannot be formatted: {named(error)})"
+    cause = record.exc_info[1] if record.exc_info else None
+    if cause is not None:
+        plain.msg += f": {named(cause)}"
+    plain.args = plain.exc_info = plain.exc_text = plain.stack_info = None
+    return plain
+
+
+def _shortened(text: str) -> str:
+    missing = len(text) - _LONGEST_RECORD
+    if missing <= 0:
+        return text
+    half = _LONGEST_RECORD // 2
+    return f"{text[:half]}\n... {missing} characters are left out ...\n{text[-half:]}"

@@ -6,6 +6,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
+from sagemaker_inference_lite.printable import text_of
+
 # What frameworks say in exceptions of a general type: torch's CPU and CUDA allocators, CUDA's libraries.
 _PHRASES = (
     "cuda out of memory",
@@ -28,15 +30,8 @@ def _says_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    text = _text(error).lower() if isinstance(error, RuntimeError) else ""
+    text = text_of(error).lower() if isinstance(error, RuntimeError) else ""
     return any(phrase in text for phrase in _PHRASES)
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # an error may be broken itself
-        return ""
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sagemaker_inference_lite.errors import ClientError, ModelError
+from sagemaker_inference_lite.printable import named
 
 Array = npt.NDArray[Any]
 
@@ -73,7 +74,7 @@ def load(
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{path} cannot be loaded: {named(error)}") from error
 
 
 def predict(data: object, model: object) -> object:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
-from sagemaker_inference_lite import descendants, log_lines, preflight, sizing
+from sagemaker_inference_lite import descendants, log_lines, preflight, sizing, standard_streams
 from sagemaker_inference_lite.errors import (
     HandlerError,
     LaunchError,
@@ -31,10 +31,10 @@ from sagemaker_inference_lite.process_group import kill_group
 from sagemaker_inference_lite.requirements import installer, overlay
 from sagemaker_inference_lite.requirements.wanted import Requirements, to_install
 from sagemaker_inference_lite.settings import Settings, warnings_for
+from sagemaker_inference_lite.supervision.captured_output import CapturedOutput
 from sagemaker_inference_lite.supervision.child import ChildProcess
 from sagemaker_inference_lite.supervision.liveness import Liveness, Silence
 from sagemaker_inference_lite.supervision.loop import Loop, reap_strangers
-from sagemaker_inference_lite.supervision.output import OutputRelay
 from sagemaker_inference_lite.supervision.private_directory import private_directory
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ _INSTALLER_GRACE_SECONDS = 10.0
 _ZYGOTE_SUSPECT_SECONDS = 6.0
 _ZYGOTE_DEAD_SECONDS = 40.0
 
+_STDOUT = 1
+
 
 def start_model_server(handler_service: str | None = None) -> None:
     """Serve the model, or the models, of this container until it is asked to stop.
@@ -63,6 +65,9 @@ def start_model_server(handler_service: str | None = None) -> None:
     Returns after SIGTERM or SIGINT, once every answer that was owed has been given or
     SAGEMAKER_MODEL_SERVER_DRAIN_SECONDS have passed, and within 28 seconds in any case. A second signal ends
     everything at once. Signals are handled only where this is called from the main thread.
+
+    Meanwhile file descriptors 1 and 2 of this process are pipes that are always emptied: what is printed is passed on
+    line by line, and nobody who prints waits for whoever reads it. Those that were closed lead to /dev/null afterwards.
 
     Args:
         handler_service: ``/path/file.py:function``, ``package.module:function``, or a module with a function
@@ -80,6 +85,7 @@ def start_model_server(handler_service: str | None = None) -> None:
     """
     environ = dict(os.environ)
     settings = Settings.from_environ(environ)
+    standard_streams.occupy()
     _configure_logging(settings.container_log_level)
     with Loop() as loop, private_directory("sil-") as directory, _Server(settings, environ, loop, directory) as server:
         server.prepare(handler_service or settings.handler or DEFAULT_HANDLER_SERVICE)
@@ -107,9 +113,10 @@ class _Server:
         self._importing = "the handler"
         self._zygote_failure: LaunchError | None = None
         self._worker_groups: set[int] = set()
-        self._relay = OutputRelay()
+        self._output = CapturedOutput()
 
     def __enter__(self) -> _Server:
+        self._output.start()
         descendants.adopt_orphans()  # what models leave behind, should the zygote die before it
         return self
 
@@ -187,7 +194,6 @@ class _Server:
         """
         self._zygote = self._launch_zygote()
         self._front_end = self._launch_front_end()
-        self._relay.start()
         limit = self._settings.startup_timeout
         if not self._wait(lambda: self._zygote_ready, limit, lambda: f"import {self._importing}"):
             return False
@@ -324,7 +330,7 @@ class _Server:
         elif event["event"] == "worker":
             self._worker_groups.add(event["pid"])
             for source, destination in zip(descriptors, (1, 2)):
-                self._relay.add(source, f"[{event['model']}] ", destination)
+                self._output.add(source, f"[{event['model']}] ", destination)
 
     def _read_last_words(self) -> None:
         if self._channel is not None:
@@ -366,8 +372,8 @@ class _Server:
         if self._channel is not None:
             self._loop.forget(self._channel)
             self._channel.close()
+        deadline = time.monotonic() + _END_SECONDS
         if self._zygote is not None:
-            deadline = time.monotonic() + _END_SECONDS
             while self._zygote.poll() is None and time.monotonic() < deadline - _LAST_LINES_SECONDS:
                 self._loop.turn(0.02)
             self._zygote.end()
@@ -377,7 +383,7 @@ class _Server:
             while orphans := descendants.kill_orphans((), ()):
                 for pid in orphans:
                     os.waitpid(pid, 0)
-            self._relay.close(max(_LAST_LINES_SECONDS, deadline - time.monotonic()))
+        self._output.close(max(deadline, time.monotonic() + _LAST_LINES_SECONDS))
         reap_strangers([])
         descendants.adopt_orphans(False)
 
@@ -387,9 +393,7 @@ def _configure_logging(level: int) -> None:
     package = logging.getLogger("sagemaker_inference_lite")
     package.setLevel(level)
     if not package.hasHandlers():
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter(log_lines.FORMAT))
-        package.addHandler(handler)
+        package.addHandler(log_lines.LineHandler(_STDOUT))
 
 
 def _absolute(handler_service: str) -> str:

@@ -29,6 +29,7 @@ from typing import Union
 
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import ModelError
+from sagemaker_inference_lite.printable import named
 from sagemaker_inference_lite.python_file import import_file, put_first_on_path
 
 CODE_DIRECTORY = "code"
@@ -114,7 +115,7 @@ def _import(path: Path, code: Path) -> ModuleType:
         return _import_program(path, code)
     # A program that calls sys.exit() while it is imported has failed to load, and must say so.
     except (Exception, SystemExit) as error:
-        raise ModelError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{path} cannot be imported: {named(error)}") from error
 
 
 def _import_program(path: Path, code: Path) -> ModuleType:

@@ -6,6 +6,9 @@ from __future__ import annotations
 import io
 import logging
 import logging.config
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -138,3 +141,167 @@ def test_an_author_may_choose_our_level(stream: io.StringIO) -> None:
     )
     assert not ours.isEnabledFor(logging.ERROR)
     assert ours.isEnabledFor(logging.CRITICAL)
+
+
+# -- the handler ------------------------------------------------------------------------------------------------------
+
+
+class MuteError(Exception):
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise LookupError
+
+
+class Piped(logging.Logger):
+    """A logger that writes to a pipe, as this library's processes do, and that nobody else listens to."""
+
+    def __init__(self) -> None:
+        super().__init__("some.author")
+        self._source, self._sink = os.pipe()
+        self.handler = log_lines.LineHandler(self._sink)
+        self.addHandler(self.handler)
+
+    def written(self) -> str:
+        """What has been written."""
+        return os.read(self._source, 1 << 20).decode()
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self._source)
+        os.close(self._sink)
+
+
+@pytest.fixture
+def piped() -> Iterator[Piped]:
+    """A logger that writes to a pipe."""
+    piped = Piped()
+    yield piped
+    piped.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "expected"),
+    [
+        ("half \ud800 and \x1b[2J", (), "half \\ud800 and \\x1b[2J"),
+        ("bytes %s", (b"\xff\n",), "bytes b'\\xff\\n'"),
+        ("two\nlines\twith\ttabs", (), "two\nlines\twith\ttabs"),
+        ("not\x85three\u2028lines\r", (), "not\\x85three\\u2028lines\\r"),
+        ("%d wheels", ("no",), "%d wheels (this record cannot be formatted: TypeError: %d format: a "),
+        ("too %s", ("many", "arguments"), "too %s (this record cannot be formatted: TypeError: not all arguments "),
+        ("it says: %s", (MuteError(),), "it says: %s (this record cannot be formatted: LookupError: )"),
+        (MuteError(), (), "its text cannot be had: LookupError (this record cannot be formatted: LookupError: )"),
+    ],
+)
+def test_a_record_never_fails(
+    piped: Piped,
+    capsys: pytest.CaptureFixture[str],
+    message: object,
+    arguments: tuple[object, ...],
+    expected: str,
+) -> None:
+    """Whatever an author logs is a line, and nothing is said of logging errors."""
+    piped.warning(message, *arguments)
+    line = piped.written()
+    assert f"[WARNING] some.author - {expected}" in line
+    assert line.endswith("\n")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("error", [MuteError(), ValueError("half \ud800"), ValueError(b"\xff")])
+def test_a_traceback_never_fails(piped: Piped, error: Exception) -> None:
+    """The traceback of an error is in the log, though the error has no text, or one that cannot be encoded."""
+    try:
+        raise error
+    except Exception:
+        piped.exception("it failed")
+    text = piped.written()
+    assert "some.author - it failed\nTraceback (most recent call last):\n" in text
+    assert type(error).__name__ in text.splitlines()[-1]
+
+
+def test_a_formatter_that_fails(piped: Piped) -> None:
+    """An author's own formatter that raises costs the record its form, and the error of the record is still told."""
+
+    class Broken(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            raise KeyError("colour")
+
+    piped.handler.setFormatter(Broken())
+    piped.error("it failed", exc_info=ValueError("for that"))
+    assert piped.written().endswith(
+        "[ERROR] some.author - it failed (this record cannot be formatted: KeyError: 'colour'): ValueError: for that\n"
+    )
+
+
+def test_an_enormous_record(piped: Piped) -> None:
+    """The middle of what is too long is left out, and it is said how much that was."""
+    thread = threading.Thread(target=piped.warning, args=("begin %s end", "x" * 5_000_000))
+    thread.start()
+    text = ""
+    while not text.endswith("end\n"):
+        text += piped.written()
+    thread.join()
+    assert 262_144 < len(text) < 263_000
+    first, missing, last = text.splitlines()
+    assert " - begin x" in first
+    assert last.endswith("x end")
+    assert 4_700_000 < int(missing.split()[1]) < 4_800_000
+
+
+def test_where_nothing_can_be_written(piped: Piped, capsys: pytest.CaptureFixture[str]) -> None:
+    """A descriptor that is closed, or whose reader is gone, costs the lines and nothing else."""
+    piped.removeHandler(piped.handler)
+    piped.addHandler(log_lines.LineHandler(1 << 20))
+    piped.warning("lost")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_log_of_its_own() -> None:
+    """It goes where it went in the beginning, whatever becomes of sys.stdout and of descriptor 1, until it is moved."""
+    program = """
+import logging, os
+from sagemaker_inference_lite import log_lines
+logging.basicConfig(handlers=[log_lines.own_handler(1)])
+os.close(1)
+assert os.open(os.devnull, os.O_WRONLY) == 1
+logging.warning("before")
+log_lines.continue_at(2)
+logging.warning("after")
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
+    assert done.stdout.endswith("[WARNING] root - before\n")
+    assert done.stderr.endswith("[WARNING] root - after\n")
+
+
+def test_an_author_s_log_that_raises() -> None:
+    """Where an author's handler, or filter, raises, a record of this library's goes to the log of its own."""
+    program = """
+import logging, os, sys
+from sagemaker_inference_lite import log_lines
+
+class Refuses:
+    def write(self, text):
+        raise RuntimeError
+
+def refuse(record):
+    raise RuntimeError
+
+log_lines.own_handler(1)
+ours = logging.getLogger("sagemaker_inference_lite.some")
+log_lines.install()
+sys.stderr = Refuses()
+logging.basicConfig(stream=sys.stderr)
+ours.error("one")
+logging.root.handlers[0].addFilter(refuse)
+ours.error("two")
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
+    assert [line.rpartition(" - ")[2] for line in done.stdout.splitlines()] == ["one", "two"], done.stderr
+
+
+def test_no_log_of_its_own_to_move() -> None:
+    """Where there is no such handler nothing is moved."""
+    log_lines.continue_at(2)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from sagemaker_inference_lite import descendants
+from sagemaker_inference_lite import descendants, log_lines, standard_streams
 from sagemaker_inference_lite.worker.oom_score import OomScore
 
 _PR_SET_PDEATHSIG = 1
@@ -18,7 +18,7 @@ def become_worker(parent: int, stdout: int, stderr: int) -> OomScore:
 
     Args:
         parent: The pid of the process that forked.
-        stdout: Becomes file descriptor 1.
+        stdout: Becomes file descriptor 1, and where the log goes.
         stderr: Becomes file descriptor 2.
 
     Returns:
@@ -32,9 +32,8 @@ def become_worker(parent: int, stdout: int, stderr: int) -> OomScore:
     signal.set_wakeup_fd(-1)
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
-    for stream in (sys.stdout, sys.stderr):
-        # Into a pipe Python would hold text back until 8 KiB have gathered.
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    standard_streams.set_up()  # those of the parent, or what a handler has put in their place
+    log_lines.continue_at(stdout)
     reseed()
     return OomScore()
 

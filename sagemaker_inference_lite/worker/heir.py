@@ -15,13 +15,12 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Callable
 
-from sagemaker_inference_lite import fork_guard
+from sagemaker_inference_lite import fork_guard, standard_streams
 from sagemaker_inference_lite.worker.after_fork import die_with_parent
 from sagemaker_inference_lite.worker.imports import import_all
 
@@ -119,6 +118,7 @@ def _import(control: socket.socket, modules: Sequence[str], zygote: int) -> bool
     fork_guard.claim([control])
     outcome = import_all(modules, lambda package: _say(control, {"at": package}))
     fork_guard.release()
+    standard_streams.occupy()  # a package may have closed them
     gc.collect()
     # Objects that the collector never visits again are pages that no worker has to copy.
     gc.freeze()
@@ -137,8 +137,7 @@ def serve_orders(control: socket.socket, zygote: int, live: Live) -> tuple[socke
         if not message:
             os._exit(0)  # the zygote has ended, or has another heir
         order = json.loads(message)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        standard_streams.flush()
         if _fork_twice(control):
             control.close()
             if order["do"] == "found":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sagemaker_inference_lite import fork_guard
+from sagemaker_inference_lite.printable import named
 from sagemaker_inference_lite.worker.fork_safety import SURVIVE_A_FORK, count_threads, held, why_unsafe
 
 # More threads than a process can have.
@@ -102,7 +103,7 @@ def _import_each(names: Iterator[str]) -> Iterator[tuple[str, str | None]]:
                 importlib.import_module(name)
         except BaseException as error:  # SystemExit too: a package may do anything
             fork_guard.end_if_forked(error)
-            yield name, f"{type(error).__name__}: {error}"
+            yield name, named(error)
         else:
             fork_guard.end_if_forked()
             yield name, None

@@ -12,13 +12,13 @@ import json
 import logging
 import os
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from sagemaker_inference_lite import fork_guard, log_lines
+from sagemaker_inference_lite import fork_guard, log_lines, standard_streams
 from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.printable import named
 from sagemaker_inference_lite.worker import birth, fork_safety, worker
 from sagemaker_inference_lite.worker.after_fork import become_worker
 from sagemaker_inference_lite.worker.birth import Inheritance
@@ -49,6 +49,7 @@ def become_keeper(
         loaded = worker.load_model(load, inheritance.handler, inheritance.find_entry_point)
         fork_guard.end_if_forked()
         fork_guard.release()
+        standard_streams.occupy()  # the model may have closed them
         milliseconds = int(1000 * (time.monotonic() - begun))
         unsafe = fork_safety.why_unsafe(before)
         said = {"milliseconds": milliseconds, "unfit": unsafe and f"its load {unsafe}"}
@@ -66,8 +67,7 @@ def become_keeper(
         serve_orders(control, zygote, live)
     except BaseException as error:  # whatever a model raises at its load, SystemExit included
         fork_guard.end_if_forked(error)
-        logger.error("model %s cannot be loaded to be shared: %s: %s", load.model_name, type(error).__name__, error)
+        logger.error("model %s cannot be loaded to be shared: %s", load.model_name, named(error))
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        standard_streams.flush()
         os._exit(1)

@@ -23,6 +23,7 @@ from typing import Any, Callable, Optional
 
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import HandlerError
+from sagemaker_inference_lite.printable import named
 from sagemaker_inference_lite.python_file import import_file, put_first_on_path
 
 Handle = Callable[[Optional[list[dict[str, Any]]], Context], Any]
@@ -173,9 +174,7 @@ def _shown_path() -> str:
 def _import_failed(handler_service: str, place: str, error: BaseException) -> BaseException:
     if isinstance(error, (KeyboardInterrupt, MemoryError)):
         return error
-    return HandlerError(
-        f"The handler {handler_service!r} cannot be imported from {place}: {type(error).__name__}: {error}"
-    )
+    return HandlerError(f"The handler {handler_service!r} cannot be imported from {place}: {named(error)}")
 
 
 def _entry_point(module: ModuleType, name: str | None, handler_service: str) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from sagemaker_inference_lite import standard_streams
 from sagemaker_inference_lite.descendants import adopt_orphans
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker import worker
@@ -146,8 +146,7 @@ class Nursery:
 
 def _fork() -> int:
     # What has not been written yet would be written twice.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    standard_streams.flush()
     return os.fork()
 
 

@@ -17,8 +17,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, NoReturn
 
-from sagemaker_inference_lite import fork_guard
+from sagemaker_inference_lite import fork_guard, standard_streams
 from sagemaker_inference_lite.errors import HandlerError
+from sagemaker_inference_lite.printable import named
 from sagemaker_inference_lite.worker import fork_safety
 from sagemaker_inference_lite.worker.loader import import_handler
 from sagemaker_inference_lite.worker.supervisor import Supervisor
@@ -94,6 +95,8 @@ def start_afresh(unsafe: UnsafeImportError, module: str, environ: Mapping[str, s
         what,
         unsafe,
     )
+    standard_streams.flush()
+    standard_streams.occupy()  # what was imported may have closed them
     isolated = ["-P"] if getattr(sys.flags, "safe_path", False) else []
     argv = [sys.executable, *isolated, "-m", module, *sys.argv[1:], f"--not-imported={unsafe.name}"]
     os.execve(sys.executable, argv, dict(environ))
@@ -123,6 +126,4 @@ def _preload(module: str) -> None:
     try:
         importlib.import_module(module)
     except BaseException as error:
-        raise HandlerError(
-            f"{PRELOAD} names {module!r}, which cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+        raise HandlerError(f"{PRELOAD} names {module!r}, which cannot be imported: {named(error)}") from error

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable
 
-# An event must reach the supervisor in one piece.
-_LONGEST_MESSAGE = 10_000
+# An event must reach the supervisor in one piece of 64 KiB, in which a character may take twelve bytes.
+_LONGEST_MESSAGE = 5_000
 
 _REMOVE_SECONDS = 2.0
 

@@ -11,12 +11,13 @@ import uuid
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from sagemaker_inference_lite import fork_guard, log_lines
+from sagemaker_inference_lite import fork_guard, log_lines, standard_streams
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.memory import is_memory_error
 from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.printable import named
 from sagemaker_inference_lite.python_file import put_first_on_path
 from sagemaker_inference_lite.user_module import CODE_DIRECTORY
 from sagemaker_inference_lite.worker import answers, events, slot_page
@@ -109,10 +110,11 @@ def _serve(job: Job) -> End:
     except BaseException as error:  # whatever a model raises at its load, SystemExit included, is a failed load
         fork_guard.end_if_forked(error)
         name = job.load.model_name
-        logger.error("model %s could not be loaded: %s: %s", name, type(error).__name__, error, exc_info=error)
+        logger.error("model %s could not be loaded: %s", name, named(error), exc_info=error)
         return End.LOAD_MEMORY if is_memory_error(error) else End.LOAD_FAILED
     fork_guard.end_if_forked()
     milliseconds = int(1000 * (time.monotonic() - begun))
+    standard_streams.occupy()  # a model may have closed them
     job.page.enter(slot_page.IDLE)
     imported = imported_since(latest, job.image_directories)
     if imported:

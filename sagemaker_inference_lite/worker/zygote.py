@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sagemaker_inference_lite import descendants, fork_guard, log_lines
+from sagemaker_inference_lite import descendants, fork_guard, log_lines, standard_streams
 from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import HandlerError, WireError
 from sagemaker_inference_lite.exit_status import signal_name
@@ -81,6 +81,8 @@ _EXPECTING_SECONDS = 0.01
 
 # A worker has three events to tell: what it imported, that it has loaded, and why it ends.
 _MOST_EVENTS = 4
+
+_STDOUT = 1
 
 
 class Zygote:
@@ -580,9 +582,8 @@ def main() -> int:
     environ = dict(os.environ)
     settings = Settings.from_environ(environ)
     log_lines.install()
-    stream = logging.StreamHandler(sys.stdout)
-    stream.setFormatter(log_lines.Formatter())
-    logging.basicConfig(level=settings.container_log_level, handlers=[stream])
+    standard_streams.set_up()
+    logging.basicConfig(level=settings.container_log_level, handlers=[log_lines.own_handler(_STDOUT)])
     supervisor = Supervisor(socket.socket(fileno=arguments.supervisor_fd))
     stop_watching = supervisor.watch(arguments.directory)
     if arguments.packages is not None:
@@ -598,6 +599,7 @@ def main() -> int:
         return error.exit_code
     fork_guard.release()
     stop_watching()
+    standard_streams.occupy()  # the handler may have closed them
     try:
         Zygote(arguments.directory, supervisor, inheritance).run()
     finally:

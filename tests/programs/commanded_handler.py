@@ -2,6 +2,7 @@
 """A handler that does what the request body, or the file "on_load" of the model, tells it to."""
 
 import atexit
+import codecs
 import ctypes
 import hashlib
 import importlib
@@ -15,6 +16,8 @@ import subprocess
 import sys
 import threading
 import time
+
+from sagemaker_inference_lite import errors
 
 LOG = logging.getLogger("handler")
 MIB = 1 << 20
@@ -123,6 +126,80 @@ def do_print(argument, context):
     LOG.warning("logged: %s", argument)
     os.write(1, b"written without a line end")
     return "printed"
+
+
+def do_print_escaped(argument, context):
+    print(unescaped(argument))
+    print(unescaped(argument), file=sys.stderr)
+    return "printed"
+
+
+def do_log_escaped(argument, context):
+    LOG.warning("logged: %s", unescaped(argument))
+    return "logged"
+
+
+def do_raise_escaped(argument, context):
+    raise ValueError(unescaped(argument))
+
+
+def do_refuse_escaped(argument, context):
+    raise errors.ClientError(422, unescaped(argument))
+
+
+def unescaped(argument):
+    return argument.encode().decode("unicode_escape")
+
+
+class MuteError(Exception):
+    def __str__(self):
+        raise LookupError
+
+
+def do_raise_mute(argument, context):
+    raise MuteError
+
+
+def do_print_lines(argument, context):
+    for _ in range(int(argument)):
+        print("y" * 1000)
+    return "printed"
+
+
+class Tee:
+    """Has what print() needs, and no more."""
+
+    def write(self, text):
+        return len(text)
+
+    def flush(self):
+        pass
+
+
+class Refuses:
+    def write(self, text):
+        raise RuntimeError("not here")
+
+    def flush(self):
+        raise RuntimeError("not here either")
+
+
+def do_break(argument, context):
+    """Does something to stdout and stderr."""
+    if argument == "codecs":
+        sys.stdout, sys.stderr = (codecs.getwriter("utf-8")(each.buffer) for each in (sys.stdout, sys.stderr))
+    elif argument == "closed":
+        sys.stdout.close()
+        sys.stderr.close()
+    elif argument == "logging":
+        sys.stdout = sys.stderr = Refuses()
+        logging.basicConfig(stream=sys.stdout, force=True)
+    elif argument == "descriptors":
+        os.close(1)
+        os.close(2)
+    else:
+        sys.stdout = sys.stderr = {"tee": Tee(), "refuses": Refuses(), "none": None}[argument]
+    return "broken"
 
 
 def do_print_hostile(argument, context):

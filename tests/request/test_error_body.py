@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import orjson
 import pytest
 
 from sagemaker_inference_lite.error_body import describe, error_body, known_status
@@ -17,7 +18,7 @@ def test_body_is_one_json_object_on_one_line() -> None:
     body = error_body("ClientError", 'grün "\n\ud800', error_id="12")
     assert body.isascii()
     assert b"\n" not in body
-    assert json.loads(body) == {"error": {"id": "12", "type": "ClientError", "message": 'grün "\n\ud800'}}
+    assert json.loads(body) == {"error": {"id": "12", "type": "ClientError", "message": 'grün "\n\\ud800'}}
     assert list(json.loads(body)["error"]) == ["id", "type", "message"]
 
 
@@ -55,6 +56,30 @@ def test_other_errors_keep_their_secrets(error: Exception, status: int) -> None:
 def test_statuses_that_http_knows(code: object, status: int) -> None:
     """Any whole number from 200 to 599 is a status, and anything else is an error of ours."""
     assert known_status(code) == status
+
+
+@pytest.mark.parametrize("half", ["\ud800", "a\udc80b"])
+def test_strict_readers_can_read_it(half: str) -> None:
+    """Half of a surrogate pair, which has no place in UTF-8, is shown as an escape wherever it stands."""
+    body = error_body("E" + half, "m" + half, error_id="1", trace="t" + half)
+    error = orjson.loads(body)["error"]
+    shown = half.encode(errors="backslashreplace").decode()
+    assert [error[key][1:] for key in ("type", "message", "traceback")] == [shown] * 3
+
+
+def test_an_error_that_is_not_what_its_class_says() -> None:
+    """A class of a handler's own that forgot to call its base class, or has no text, is an error of ours."""
+
+    class Forgetful(ClientError):
+        def __init__(self) -> None:
+            pass
+
+    class Mute:
+        def __str__(self) -> str:
+            raise LookupError
+
+    assert describe(Forgetful()).status == 500
+    assert describe(ClientError(422, Mute())).status == 500  # type: ignore[arg-type]
 
 
 def test_an_error_that_has_no_text_is_described() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 
+import orjson
 import pytest
 
 from sagemaker_inference_lite.context import INFERENCE_ID, Context
@@ -72,6 +73,15 @@ def test_an_error_that_has_no_text(caplog: pytest.LogCaptureFixture) -> None:
     status, _ = failure(raised(MuteError()), context_of("a"), max_bytes=MAX_BYTES)
     assert status == 500
     assert "MuteError: its text cannot be had: LookupError" in caplog.records[0].getMessage()
+
+
+def test_odd_characters(caplog: pytest.LogCaptureFixture) -> None:
+    """Half of a surrogate pair and control characters are escapes in the log, and the body is JSON for anybody."""
+    error = raised(ClientError(422, "\ud800\x1b[2J\u2028"))
+    caplog.set_level(logging.INFO)
+    body = failure(error, context_of("a"), max_bytes=MAX_BYTES, expose_traceback=True).body
+    assert caplog.records[0].getMessage().endswith("ClientError: \\ud800\\x1b[2J\\u2028")
+    assert orjson.loads(body)["error"]["message"] == "\\ud800\x1b[2J\u2028"
 
 
 @pytest.mark.parametrize("exposed", [True, False])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from running_server import HANDLER, Server, serving
+from running_server import HANDLER, HasFileno, Server, serving
 
 
 @pytest.fixture
@@ -16,8 +16,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Starts servers; ends those that the test leaves running."""
     servers: list[Server] = []
 
-    def starter(handler: str | None = HANDLER, **environ: str) -> Server:
-        servers.append(Server(tmp_path, handler, **environ))
+    def starter(
+        handler: str | None = HANDLER, output: HasFileno | None = None, closed: str = "", **environ: str
+    ) -> Server:
+        servers.append(Server(tmp_path, handler, output, closed, **environ))
         return servers[-1]
 
     yield starter

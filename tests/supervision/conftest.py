@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from destination import Destination
 from line import Line
 
 
@@ -15,3 +16,11 @@ def line() -> Iterator[Line]:
     line = Line()
     yield line
     line.close()
+
+
+@pytest.fixture
+def destination() -> Iterator[Destination]:
+    """Where a test has lines written to. Closed last: a thread that waits to write has to be shaken off before."""
+    destination = Destination()
+    yield destination
+    destination.close()

@@ -7,17 +7,18 @@ import os
 import select
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from destination import Destination, deadline
 from hypothesis import given
 from hypothesis import strategies as st
 from line import Line
 from running_server import eventually
 
 from sagemaker_inference_lite.supervision import output
+from sagemaker_inference_lite.supervision.line_writer import LineWriter
 from sagemaker_inference_lite.supervision.output import LinePrefixer, OutputRelay
 
 MIB = 1 << 20
@@ -76,59 +77,23 @@ def test_a_line_that_never_ends() -> None:
 # -- pipes ------------------------------------------------------------------------------------------------------------
 
 
-class Destination:
-    """Where a relay copies to: a pipe, and what has come out of it."""
-
-    def __init__(self) -> None:
-        self.source, self.descriptor = os.pipe()
-        self.text = b""
-
-    def read_until(self, end: bytes) -> bytes:
-        """All that has come, once it ends so."""
-        while not self.text.endswith(end):
-            self._read()
-        return self.text
-
-    def read_until_there_are(self, count: int, piece: bytes) -> None:
-        """Read until so many of these have come."""
-        missing = count - self.text.count(piece)
-        while missing > 0:
-            missing -= self._read().count(piece)
-
-    def _read(self) -> bytes:
-        readable, _, _ = select.select([self.source], [], [], SECONDS)
-        assert readable, self.text[-200:]
-        read = os.read(self.source, 65536)
-        self.text += read
-        return read
-
-    def close(self) -> None:
-        """Hang up on both sides."""
-        os.close(self.descriptor)
-        self.hang_up()
-
-    def hang_up(self) -> None:
-        """Read no more."""
-        if self.source >= 0:
-            os.close(self.source)
-        self.source = -1
-
-
 @pytest.fixture
-def destination() -> Iterator[Destination]:
-    """Where a test's relay copies to. Closed after the relay, whose thread may have to be shaken off."""
-    destination = Destination()
-    yield destination
-    destination.close()
+def writer(destination: Destination) -> Iterator[LineWriter]:
+    """A writer that writes there."""
+    writer = LineWriter(destination.descriptor)
+    writer.start()
+    yield writer
+    destination.hang_up()
+    assert writer.end(deadline())
 
 
 @pytest.fixture
 def relay() -> Iterator[OutputRelay]:
-    """A relay that copies."""
+    """A relay that passes lines on."""
     relay = OutputRelay()
     relay.start()
     yield relay
-    relay.close(SECONDS)
+    relay.close(deadline())
 
 
 def is_open(descriptor: int) -> bool:
@@ -136,7 +101,7 @@ def is_open(descriptor: int) -> bool:
     return Path(f"/proc/self/fd/{descriptor}").exists()
 
 
-def test_lines_of_several_sources(relay: OutputRelay, destination: Destination) -> None:
+def test_lines_of_several_sources(relay: OutputRelay, writer: LineWriter, destination: Destination) -> None:
     """Lines of several processes arrive whole under the name of each, and each source is closed at its end."""
     sources = []
     for name in ("a", "b"):
@@ -144,7 +109,7 @@ def test_lines_of_several_sources(relay: OutputRelay, destination: Destination) 
         program = f"import os\nfor n in range(500): os.write(1, b'{name}' * 50); os.write(1, b' %d\\n' % n)"
         child = subprocess.Popen([sys.executable, "-c", program], stdout=sink)
         os.close(sink)
-        relay.add(source, f"[{name}] ", destination.descriptor)
+        relay.add(source, f"[{name}] ", writer)
         sources.append((child, source))
     destination.read_until_there_are(1000, b"\n")
     lines = destination.text.splitlines()
@@ -156,10 +121,10 @@ def test_lines_of_several_sources(relay: OutputRelay, destination: Destination) 
         eventually(lambda: not is_open(source))  # noqa: B023  # called at once
 
 
-def test_the_last_line_needs_no_end(relay: OutputRelay, destination: Destination) -> None:
+def test_the_last_line_needs_no_end(relay: OutputRelay, writer: LineWriter, destination: Destination) -> None:
     """What a process printed last is passed on when it has ended, as a line."""
     source, sink = os.pipe()
-    relay.add(source, "> ", destination.descriptor)
+    relay.add(source, "> ", writer)
     os.write(sink, b"one\ntw")
     assert destination.read_until(b"\n") == b"> one\n"
     os.write(sink, b"o")
@@ -167,37 +132,53 @@ def test_the_last_line_needs_no_end(relay: OutputRelay, destination: Destination
     assert destination.read_until(b"two\n") == b"> one\n> two\n"
 
 
-def test_a_long_line(relay: OutputRelay, destination: Destination, line: Line) -> None:
+def test_a_long_line(relay: OutputRelay, writer: LineWriter, destination: Destination, line: Line) -> None:
     """Megabytes without the end of a line do not hold up who prints them."""
     source, sink = os.pipe()
     child = subprocess.Popen(line.argv("print_line", 3 * MIB), stdout=sink, pass_fds=[line.descriptor])
     os.close(sink)
-    relay.add(source, "> ", destination.descriptor)
+    relay.add(source, "> ", writer)
     destination.read_until_there_are(3 * MIB, b"x")
     assert destination.text.startswith(b"> x")
     assert 3 <= destination.text.count(b"\n> x") + 1 <= 4
     assert child.wait(SECONDS) == 0
 
 
-def test_nobody_reads_any_more(relay: OutputRelay, line: Line, destination: Destination) -> None:
-    """Where nobody reads what is passed on, those who print are not held up and not broken."""
-    destination.hang_up()
+def test_a_source_is_emptied_whoever_reads(relay: OutputRelay, destination: Destination, line: Line) -> None:
+    """Where nobody reads what is passed on, those who print are not held up, and what fits is there later."""
+    asleep = LineWriter(destination.descriptor, MIB)
+    asleep.start()
     source, sink = os.pipe()
-    relay.add(source, "> ", destination.descriptor)
-    child = subprocess.Popen(line.argv("print_line", 3 * MIB), stdout=sink, pass_fds=[line.descriptor])
+    relay.add(source, "> ", asleep)
+    child = subprocess.Popen(line.argv("print_line", 9 * MIB), stdout=sink, pass_fds=[line.descriptor])
     os.close(sink)
     assert child.wait(SECONDS) == 0
+    destination.hang_up()
+    assert asleep.end(deadline())
 
 
-def test_closing_empties_the_pipes(destination: Destination) -> None:
+def test_settling(relay: OutputRelay, writer: LineWriter, destination: Destination) -> None:
+    """All lines that were printed before are handed on; what has no end yet may still get one."""
+    source, sink = os.pipe()
+    relay.add(source, "> ", writer)
+    os.write(sink, b"one\n" * 10_000 + b"tw")
+    assert relay.settle(deadline())
+    assert not select.select([source], [], [], 0)[0]
+    os.write(sink, b"o\n")
+    os.close(sink)
+    assert destination.read_until(b"two\n") == b"> one\n" * 10_000 + b"> two\n"
+
+
+def test_closing_empties_the_pipes(writer: LineWriter, destination: Destination) -> None:
     """Whatever was printed before close() is passed on, from sources that go on as well; all are closed."""
     relay = OutputRelay()
     relay.start()
     pipes = [os.pipe() for _ in range(3)]
     for number, (source, sink) in enumerate(pipes):
         os.write(sink, b"last words\n" * 50 + b"and then")
-        relay.add(source, f"{number} ", destination.descriptor)
-    relay.close(SECONDS)
+        relay.add(source, f"{number} ", writer)
+    assert relay.close(deadline())
+    assert writer.settle(deadline())
     found = destination.read_until(b"and then\n").splitlines()
     for number, (source, sink) in enumerate(pipes):
         assert found.count(b"%d last words" % number) == 50
@@ -207,7 +188,9 @@ def test_closing_empties_the_pipes(destination: Destination) -> None:
 
 
 @pytest.mark.parametrize("read_bytes", [1 << 10, 1 << 16])
-def test_closing_on_one_who_prints_forever(monkeypatch: pytest.MonkeyPatch, line: Line, read_bytes: int) -> None:
+def test_closing_on_one_who_prints_forever(
+    monkeypatch: pytest.MonkeyPatch, writer: LineWriter, line: Line, read_bytes: int
+) -> None:
     """A process that prints without end, faster even than it is read, does not keep close() from ending."""
     monkeypatch.setattr(output, "_READ_BYTES", read_bytes)
     relay = OutputRelay()
@@ -215,41 +198,37 @@ def test_closing_on_one_who_prints_forever(monkeypatch: pytest.MonkeyPatch, line
     source, sink = os.pipe()
     child = subprocess.Popen(line.argv("print_forever"), stdout=sink, pass_fds=[line.descriptor])
     os.close(sink)
-    with open(os.devnull, "wb") as nowhere:
-        relay.add(source, "> ", nowhere.fileno())
-        assert line.read() == b"ready\n"
-        begun = time.monotonic()
-        relay.close(SECONDS)
-        assert time.monotonic() - begun < SECONDS / 2
+    relay.add(source, "> ", writer)
+    assert line.read() == b"ready\n"
+    assert relay.settle(deadline(SECONDS / 2))
+    assert relay.close(deadline(SECONDS / 2))
     assert not is_open(source)
     assert child.wait(SECONDS) != 0  # a broken pipe
 
 
-def test_closing_while_nobody_reads(destination: Destination) -> None:
-    """Where whoever reads the output is stuck, close() takes no longer than it may."""
-    relay = OutputRelay()
-    relay.start()
+def test_a_relay_that_cannot_read_goes_on(
+    monkeypatch: pytest.MonkeyPatch, relay: OutputRelay, writer: LineWriter, destination: Destination
+) -> None:
+    """Where memory runs out in the relay itself, it tries again: nobody else empties the pipes."""
+    failures = iter([MemoryError(), MemoryError()])
+    feed = LinePrefixer.feed
+
+    def fail_first(prefixer: LinePrefixer, data: bytes) -> bytes:
+        error = next(failures, None)
+        if error is not None:
+            raise error
+        return feed(prefixer, data)
+
+    monkeypatch.setattr(LinePrefixer, "feed", fail_first)
     source, sink = os.pipe()
-    relay.add(source, "> ", destination.descriptor)
-    os.set_blocking(sink, False)
-    eventually(lambda: not write_some(sink))  # both pipes are full, and the relay waits
-    begun = time.monotonic()
-    relay.close(0.1)
-    assert 0.09 <= time.monotonic() - begun < 2
+    relay.add(source, "> ", writer)
+    for word in (b"lost\n", b"lost too\n", b"found\n"):
+        os.write(sink, word)
+        eventually(lambda: not select.select([source], [], [], 0)[0])
     os.close(sink)
-    destination.hang_up()
-    relay.close(SECONDS)
-    assert not is_open(source)
-
-
-def write_some(sink: int) -> bool:
-    """Whether there was room for more."""
-    try:
-        return bool(os.write(sink, b"more\n" * 1000))
-    except BlockingIOError:
-        return False
+    assert destination.read_until(b"found\n") == b"> found\n"
 
 
 def test_closing_what_was_not_started() -> None:
-    """A relay that never began to copy can be closed."""
-    OutputRelay().close(SECONDS)
+    """A relay that never began can be closed."""
+    assert OutputRelay().close(deadline())

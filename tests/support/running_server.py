@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Protocol, TypeVar
 
 import psutil
 import requests
@@ -57,6 +57,13 @@ def leads_a_group(process: psutil.Process) -> bool:
 
 
 _Endpoint = TypeVar("_Endpoint", bound="Endpoint")
+
+
+class HasFileno(Protocol):
+    """What a server can print to."""
+
+    def fileno(self) -> int:
+        """Its file descriptor."""
 
 
 class Endpoint:
@@ -101,7 +108,7 @@ class Endpoint:
         """Send a command to the handler."""
         path = f"/models/{model}/invoke" if model else "/invocations"
         headers = {"Content-Type": "application/octet-stream", **keywords.pop("headers", {})}
-        return requests.post(self.url + path, data=command, headers=headers, timeout=60, **keywords)
+        return requests.post(self.url + path, data=command, headers=headers, **{"timeout": 60, **keywords})
 
     def load(self, name: str, on_load: str = "", **more: Any) -> requests.Response:
         """Make a model directory as the platform does, and load it."""
@@ -132,10 +139,17 @@ class Server(Endpoint):
     Args:
         base_dir: SAGEMAKER_BASE_DIR; also where its output goes.
         output: Where its output goes instead.
+        closed: What a shell says to close descriptors, such as ">&-".
     """
 
     def __init__(
-        self, base_dir: Path, handler: str | None = HANDLER, output: socket.socket | None = None, /, **environ: str
+        self,
+        base_dir: Path,
+        handler: str | None = HANDLER,
+        output: HasFileno | None = None,
+        closed: str = "",
+        /,
+        **environ: str,
     ) -> None:
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}", base_dir, base_dir)
@@ -152,6 +166,7 @@ class Server(Endpoint):
         if settings.get("SAGEMAKER_MULTI_MODEL") == "true":
             settings["MMS_MANAGEMENT_ADDRESS"] = self.url
         argv = [sys.executable, str(PROGRAMS / "serve.py"), *([handler] if handler else [])]
+        argv = ["/bin/sh", "-c", f'exec "$0" "$@" {closed}', *argv] if closed else argv
         environ = {**os.environ, **settings}
         with self.log.open("wb") as log:
             where = (output or log).fileno()
