@@ -9,6 +9,7 @@ import traceback
 import uuid
 from typing import NamedTuple
 
+from sagemaker_inference_lite import log_lines
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.error_body import describe, error_body
 from sagemaker_inference_lite.errors import ServerError
@@ -50,7 +51,7 @@ def failure(error: BaseException, context: Context, *, max_bytes: int, expose_tr
         context.model_name,
         status,
         error_id,
-        f", inference id {context.inference_id}" if context.inference_id else "",
+        f", inference id {log_lines.on_one_line(context.inference_id)}" if context.inference_id else "",
         type(error).__name__,
         _on_one_line(error),
         exc_info=error if is_ours else None,
@@ -85,7 +86,7 @@ def _on_one_line(error: BaseException) -> str:
     except Exception as cause:  # an error may be broken itself
         text = f"its text cannot be had: {type(cause).__name__}"
     # A client's text, quoted in an error, must not look like further lines of the log.
-    return text.replace("\r", "\\r").replace("\n", "\\n")
+    return log_lines.on_one_line(text)
 
 
 def _trace(error: BaseException) -> str:

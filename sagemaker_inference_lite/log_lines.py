@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from typing import Any, Protocol
 
 _OURS = __name__.partition(".")[0]
 
 FORMAT = "%(asctime)s [%(levelname)s] %(name)s - %(message)s"
 FORMAT_IN_REQUEST = "%(asctime)s [%(levelname)s] %(name)s [%(sagemaker_request_id)s] - %(message)s"
+
+# Control characters but tab and line feed, what else ends a line somewhere (Unicode, UAX 14), and halves of pairs.
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class Call(Protocol):
@@ -34,6 +38,19 @@ class Call(Protocol):
 _model = ""
 _call: Call | None = None
 _known = 0
+
+
+def visible(text: str) -> str:
+    """The text with escapes in place of what a client may have put into it to change how a log looks.
+
+    Line feeds stay: a text of several lines is for its reader to tell apart.
+    """
+    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+def on_one_line(text: str) -> str:
+    """The text as `visible` has it, and on one line."""
+    return visible(text).replace("\n", "\\n")
 
 
 def belong_to_model(name: str) -> None:
@@ -94,12 +111,19 @@ def _keep_ours_enabled() -> None:
     _known = len(loggers)
 
 
-class Formatter(logging.Formatter):
+class _Visible(logging.Formatter):
+    """Tracebacks as `visible` has them: an error often quotes what a client has sent."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return visible(super().formatException(ei))
+
+
+class Formatter(_Visible):
     """A line with the request's id before the message, if it belongs to a request."""
 
     def __init__(self) -> None:
         super().__init__(FORMAT)
-        self._in_request = logging.Formatter(FORMAT_IN_REQUEST)
+        self._in_request = _Visible(FORMAT_IN_REQUEST)
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's text."""

@@ -138,3 +138,24 @@ def test_an_author_may_choose_our_level(stream: io.StringIO) -> None:
     )
     assert not ours.isEnabledFor(logging.ERROR)
     assert ours.isEnabledFor(logging.CRITICAL)
+
+
+HOSTILE = "a\x1b[31m\x85\u2028\u2029\r\x00\ud800\n\tb é 😀"
+VISIBLE = "a\\x1b[31m\\x85\\u2028\\u2029\\r\\x00\\ud800\n\tb é 😀"
+
+
+def test_what_would_change_how_a_log_looks_is_visible() -> None:
+    """Control characters, line ends of Unicode's and halves of pairs are shown as escapes; other text stays."""
+    assert log_lines.visible(HOSTILE) == VISIBLE
+    assert log_lines.on_one_line(HOSTILE) == VISIBLE.replace("\n", "\\n")
+
+
+@pytest.mark.parametrize("request_ids", [(), ("5f0c",)])
+def test_a_traceback_is_visible(stream: io.StringIO, request_ids: tuple[str, ...]) -> None:
+    """An error's text cannot tell a terminal what to do, in a request and outside of one."""
+    log_lines.belong_to(call(*request_ids))
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        logger.exception("failed")
+    assert f"ValueError: {VISIBLE}\n" in stream.getvalue()

@@ -247,12 +247,34 @@ final class ModelWorkers {
     }
 
     void answered(Worker worker, ByteBuf frame) {
+        int count = frame.readInt();
+        for (Invocation each : goOn(worker, count)) {
+            each.answer(frame);
+        }
+    }
+
+    /** A worker has answered, and there was no room for it. */
+    void dropped(Worker worker, long bytes) {
+        List<Invocation> batch = worker.batch;
+        for (Invocation each : goOn(worker, batch == null ? 0 : batch.size())) {
+            each.fail(
+                    HttpResponseStatus.SERVICE_UNAVAILABLE,
+                    "ServiceUnavailableException",
+                    "The server has no room for an answer of "
+                            + bytes
+                            + " bytes beside those that its clients do not take"
+                            + " (-XX:MaxDirectMemorySize in SAGEMAKER_MODEL_SERVER_VMARGS).");
+        }
+    }
+
+    /** Gives a worker that has answered so many requests what is next; returns those requests. */
+    private List<Invocation> goOn(Worker worker, int count) {
         List<Invocation> batch;
         Assignment next;
         boolean kept;
         synchronized (this) {
             batch = worker.batch;
-            if (batch == null || frame.readInt() != batch.size()) {
+            if (batch == null || count != batch.size()) {
                 throw new CorruptedFrameException("an answer to what was not asked");
             }
             worker.batch = null;
@@ -268,9 +290,7 @@ final class ModelWorkers {
         if (!kept) {
             worker.shutdown();
         }
-        for (Invocation each : batch) {
-            each.answer(frame);
-        }
+        return batch;
     }
 
     private void makeIdle(Worker worker) {
