@@ -19,14 +19,12 @@ import io.netty.handler.codec.http.HttpContent;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaderValues;
 import io.netty.handler.codec.http.HttpHeaders;
-import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpResponse;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.HttpVersion;
 import io.netty.handler.codec.http.LastHttpContent;
-import io.netty.handler.codec.http.QueryStringDecoder;
 import io.netty.util.CharsetUtil;
 import io.netty.util.ReferenceCountUtil;
 import org.slf4j.Logger;
@@ -54,8 +52,6 @@ final class RequestGuard extends ChannelDuplexHandler
 
     /** How much of a refused body is read, as a multiple of what an admitted one may hold. */
     private static final long PATIENCE = 10;
-
-    private static final HttpResponseStatus UNAVAILABLE = HttpResponseStatus.SERVICE_UNAVAILABLE;
 
     private final Traffic traffic;
     private final int maxBody;
@@ -118,10 +114,14 @@ final class RequestGuard extends ChannelDuplexHandler
         head = request;
         received = 0;
         try {
-            checkHead();
+            HeadCheck.check(head, maxBody);
+            // MMS answers "Connection: keep-alive" whatever the client wants (NettyUtils.java and its
+            // callers: keepAlive is always true), which leaves an HTTP/1.0 client waiting for the end.
+            closing = !HttpUtil.isKeepAlive(head);
             if (!traffic.admit()) {
                 throw new BadMessageException(
-                        UNAVAILABLE, "The server is stopping and takes no new requests.");
+                        HttpResponseStatus.SERVICE_UNAVAILABLE,
+                        "The server is stopping and takes no new requests.");
             }
         } catch (BadMessageException e) {
             refuse(e);
@@ -138,74 +138,6 @@ final class RequestGuard extends ChannelDuplexHandler
         }
     }
 
-    private void checkHead() throws BadMessageException {
-        if (head.decoderResult().isFailure()) {
-            throw BadMessageException.of(head.decoderResult());
-        }
-        // MMS answers "Connection: keep-alive" whatever the client wants (NettyUtils.java and its
-        // callers: keepAlive is always true), which leaves an HTTP/1.0 client waiting for the end.
-        closing = !HttpUtil.isKeepAlive(head);
-        // MMS knows no HEAD, and for an endpoint plugin answers it with 500. The codec remembers
-        // what was asked and leaves the body out (HttpCodec).
-        if (HttpMethod.HEAD.equals(head.method())) {
-            head.setMethod(HttpMethod.GET);
-        }
-        checkTarget();
-        checkExpectation();
-        checkLength(HttpUtil.getContentLength(head, 0L));
-    }
-
-    /** Everybody behind takes the target apart, and each would fail in its own way. */
-    private void checkTarget() throws BadMessageException {
-        String target = head.uri();
-        if (!target.startsWith("/")) {
-            head.setUri(pathOf(target));
-        }
-        if (target.indexOf('%') >= 0) {
-            try {
-                QueryStringDecoder decoder = new QueryStringDecoder(target);
-                decoder.path();
-                decoder.parameters();
-            } catch (IllegalArgumentException e) {
-                throw new BadMessageException("The address cannot be read: " + e.getMessage());
-            }
-        }
-    }
-
-    /** The path of a target that is a whole address, or stands for the server (RFC 9112, section 3.2). */
-    private static String pathOf(String target) throws BadMessageException {
-        int authority = target.indexOf("://") + 3;
-        if (target.equals("*")) {
-            return "/";
-        }
-        if (authority < 3) {
-            throw new BadMessageException(
-                    "The address is \"" + target + "\"; expected a path that begins with a slash.");
-        }
-        int path = target.indexOf('/', authority);
-        return path < 0 ? "/" : target.substring(path);
-    }
-
-    private void checkExpectation() throws BadMessageException {
-        String expectation = head.headers().get(HttpHeaderNames.EXPECT);
-        if (expectation != null
-                && head.protocolVersion() != HttpVersion.HTTP_1_0
-                && !HttpHeaderValues.CONTINUE.contentEqualsIgnoreCase(expectation)) {
-            throw new BadMessageException(
-                    HttpResponseStatus.EXPECTATION_FAILED,
-                    "Expect is \"" + expectation + "\"; expected 100-continue.");
-        }
-    }
-
-    private void checkLength(long length) throws BadMessageException {
-        if (length > maxBody) {
-            throw tooLarge(length + " bytes");
-        }
-        if (!Room.isEverThereForBody(length)) {
-            throw noRoom();
-        }
-    }
-
     private void take(HttpContent content) {
         boolean isLast = content instanceof LastHttpContent;
         try {
@@ -215,7 +147,7 @@ final class RequestGuard extends ChannelDuplexHandler
             ByteBuf piece = content.content();
             received += piece.readableBytes();
             if (received > maxBody) {
-                throw tooLarge("more than " + maxBody + " bytes");
+                throw HeadCheck.tooLarge("more than " + maxBody, maxBody);
             }
             if (isLast && body == null) {
                 takeRoom(received);
@@ -239,14 +171,14 @@ final class RequestGuard extends ChannelDuplexHandler
         try {
             body.add(piece);
         } catch (OutOfMemoryError e) { // Netty's own: of the memory outside the heap
-            throw noRoom();
+            throw HeadCheck.noRoom();
         }
         takeRoom(body.held());
     }
 
     private void takeRoom(long bytes) throws BadMessageException {
         if (bytes > held && !Room.takeForBody(bytes - held, bytes)) {
-            throw noRoom();
+            throw HeadCheck.noRoom();
         }
         held = Math.max(held, bytes);
     }
@@ -291,22 +223,6 @@ final class RequestGuard extends ChannelDuplexHandler
     }
 
     // -- Refusals --
-
-    private BadMessageException tooLarge(String size) {
-        return new BadMessageException(
-                HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE,
-                String.format(
-                        "The request body has %s; the limit is %d bytes"
-                                + " (SAGEMAKER_MAX_PAYLOAD_IN_MB).",
-                        size, maxBody));
-    }
-
-    private static BadMessageException noRoom() {
-        return new BadMessageException(
-                UNAVAILABLE,
-                "The server has no room for this body beside those of the requests it has taken"
-                        + " (-XX:MaxDirectMemorySize in SAGEMAKER_MODEL_SERVER_VMARGS).");
-    }
 
     /** Takes back the admission of the request being read. */
     private void withdraw() {

@@ -6,6 +6,8 @@ import io.netty.util.concurrent.FastThreadLocal;
 import java.util.LinkedHashSet;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Looks from time to time after those connections of an event loop whose clients keep something
@@ -27,6 +29,8 @@ final class Watch implements Runnable {
 
     /** The same, where others need what it holds: room is short, or the server is to stop. */
     static final long SHORT_STALL_NS = seconds("short_stall_seconds", "3");
+
+    private static final Logger LOG = LoggerFactory.getLogger(Watch.class);
 
     private static final long PERIOD_MS = 500;
 
@@ -65,12 +69,22 @@ final class Watch implements Runnable {
         long nowNs = System.nanoTime();
         // A copy: what is closed here may have another one added.
         for (Waiting each : waiting.toArray(new Waiting[0])) {
-            if (!each.check(nowNs)) {
+            if (!stillWaits(each, nowNs)) {
                 waiting.remove(each);
             }
         }
         if (!waiting.isEmpty()) {
             schedule();
+        }
+    }
+
+    private static boolean stillWaits(Waiting connection, long nowNs) {
+        try {
+            return connection.check(nowNs);
+        } catch (RuntimeException e) {
+            // Of one connection; the others are still to be looked after.
+            LOG.error("a connection cannot be looked after", e);
+            return false;
         }
     }
 }
