@@ -19,7 +19,9 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent
 DEFAULT_OUTPUT = SOURCES.parent / "sagemaker_inference_lite" / "mms" / "front_end.jar"
-JAVAC_OPTIONS = ("--release", "8", "-g:none", "-proc:none", "-encoding", "UTF-8", "-Xlint:-options")
+# log4j's processor lists the classes that extend it, which log4j would otherwise look for at each start.
+PROCESSOR = "org.apache.logging.log4j.core.config.plugins.processor.PluginProcessor"
+JAVAC_OPTIONS = ("--release", "8", "-g:none", "-processor", PROCESSOR, "-encoding", "UTF-8", "-Xlint:-options")
 MANIFEST = b"Manifest-Version: 1.0\r\n\r\n"
 
 
@@ -55,7 +57,7 @@ def compile_sources(mms_jar: Path, classes: Path) -> None:
 def entries(classes: Path) -> dict[str, bytes]:
     """Return the jar's contents by name, the manifest first as the jar format advises."""
     files = {file.relative_to(SOURCES).as_posix(): file for file in SOURCES.glob("META-INF/services/*")}
-    files.update((file.relative_to(classes).as_posix(), file) for file in classes.rglob("*.class"))
+    files.update((file.relative_to(classes).as_posix(), file) for file in classes.rglob("*.*") if file.is_file())
     contents = {name: files[name].read_bytes() for name in sorted(files)}
     return {"META-INF/MANIFEST.MF": MANIFEST, **contents}
 

@@ -231,7 +231,7 @@ class Context:
 
     @property
     def raw_body(self) -> Any:
-        """The request's body as bytes, before any decoding; None where it came as a form, and while loading."""
+        """The request's body as bytes, before any decoding, that of a form too; None while loading."""
         return self._bodies[0] if self._bodies else None
 
     def _header(self, name: str) -> str | None:

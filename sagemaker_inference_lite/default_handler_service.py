@@ -20,6 +20,7 @@ from sagemaker_inference_lite.content_types import JSON, OCTET_STREAM, TEXT_PLAI
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import UnsupportedMediaTypeError
 from sagemaker_inference_lite.failures import failure, refuse_stream
+from sagemaker_inference_lite.forms import Form
 from sagemaker_inference_lite.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -320,8 +321,8 @@ class DefaultHandlerService:
 
 
 def _body(item: Mapping[str, Any]) -> bytes:
-    if item and "body" not in item:
-        # MMS takes forms apart, and says of a field neither its file name nor its place.
+    if isinstance(item, Form):
+        # MMS takes forms apart, and says of a field neither its file name nor its place. It is not even looked at.
         raise UnsupportedMediaTypeError(f"Forms are not supported; expected {' or '.join(codecs.decodable())}.")
     body = item.get("body", b"")
     if isinstance(body, str):

@@ -55,7 +55,7 @@ def failure(error: BaseException, context: Context, *, max_bytes: int, expose_tr
         context.model_name,
         status,
         error_id,
-        f", inference id {context.inference_id}" if context.inference_id else "",
+        f", inference id {on_one_line(context.inference_id)}" if context.inference_id else "",
         on_one_line(named(error)),
         exc_info=error if is_ours else None,
     )

@@ -37,7 +37,16 @@ BASE = {
     "standard_streams",
 }
 LAUNCH = {"supervision", "mms", "preflight"}
-REQUEST = {"default_handler_service", "user_module", "model_files", "codecs", "content_types", "context", "failures"}
+REQUEST = {
+    "default_handler_service",
+    "user_module",
+    "model_files",
+    "codecs",
+    "content_types",
+    "context",
+    "failures",
+    "forms",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),

@@ -72,12 +72,9 @@ final class Frames {
         return length;
     }
 
-    /** How many bytes follow the eight that are read here. */
-    static long readFrameLength(ByteBuf in, long max) {
-        long length = in.readLong();
+    static void checkLength(long length, long max) {
         if (length < 1 || length > max || length > Integer.MAX_VALUE - 64) {
             throw new CorruptedFrameException("an answer of " + length + " bytes");
         }
-        return length;
     }
 }

@@ -23,8 +23,6 @@ import io.netty.channel.ChannelPipeline;
 import io.netty.channel.EventLoopGroup;
 import io.netty.channel.epoll.Epoll;
 import io.netty.channel.unix.DomainSocketAddress;
-import io.netty.handler.codec.http.HttpObjectAggregator;
-import io.netty.handler.codec.http.HttpServerCodec;
 import io.netty.handler.ssl.SslContext;
 import io.netty.util.concurrent.DefaultEventExecutorGroup;
 import io.netty.util.concurrent.EventExecutorGroup;
@@ -268,9 +266,8 @@ public final class FrontEnd {
                 pipeline.addLast(ssl.newHandler(channel.alloc()));
             }
             pipeline.addLast(
-                    new HttpServerCodec(MAX_LINE_BYTES, MAX_HEADER_BYTES, MAX_READ_BYTES),
+                    new HttpCodec(MAX_LINE_BYTES, MAX_HEADER_BYTES, MAX_READ_BYTES),
                     new RequestGuard(traffic, maxBody),
-                    new HttpObjectAggregator(maxBody),
                     new Invocations(workers));
             if (type != ConnectorType.MANAGEMENT_CONNECTOR) {
                 pipeline.addLast(ping);

@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 package sagemakerinferencelite;
 
-import com.amazonaws.ml.mms.util.NettyUtils;
-import com.amazonaws.ml.mms.util.messages.InputParameter;
 import io.netty.buffer.ByteBuf;
 import io.netty.buffer.Unpooled;
 import io.netty.channel.Channel;
 import io.netty.channel.EventLoop;
 import io.netty.handler.codec.http.FullHttpRequest;
-import io.netty.handler.codec.http.HttpHeaderValues;
 import io.netty.handler.codec.http.HttpHeaders;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.QueryStringDecoder;
-import io.netty.handler.codec.http.multipart.DefaultHttpDataFactory;
-import io.netty.handler.codec.http.multipart.HttpPostRequestDecoder;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
@@ -32,8 +27,8 @@ final class Invocation {
     /** Below it, to copy a body costs less than to send one piece more. */
     private static final int SMALL_BODY_BYTES = 16 * 1024;
 
-    /** MMS's (InferenceRequestHandler.java): larger form fields go through a file. */
-    private static final int FORM_FIELD_BYTES = 6553500;
+    /** What a part of a frame may hold beside itself. */
+    private static final int SLACK_BYTES = 4096;
 
     private static final String BODY = "body";
 
@@ -58,7 +53,6 @@ final class Invocation {
      * Takes in a request, which stays the caller's.
      *
      * @param query the decoded URI, where MMS shows query parameters to handlers, else null
-     * @throws HttpPostRequestDecoder.ErrorDataDecoderException if it is a form that cannot be read
      */
     Invocation(Channel channel, FullHttpRequest request, QueryStringDecoder query) {
         this.channel = channel;
@@ -96,7 +90,7 @@ final class Invocation {
         head.setInt(at, head.writerIndex() - at - 4);
     }
 
-    /** MMS's order: those of the query, and then the body, or the fields of a form in its place. */
+    /** MMS's order: those of the query, and then the body. A form is one too: its worker takes it apart. */
     private void writeParameters(FullHttpRequest request, QueryStringDecoder query) {
         int at = head.writerIndex();
         int count = 0;
@@ -112,40 +106,10 @@ final class Invocation {
             }
         }
         CharSequence contentType = HttpUtil.getMimeType(request);
-        if (HttpPostRequestDecoder.isMultipart(request)
-                || HttpHeaderValues.APPLICATION_X_WWW_FORM_URLENCODED.contentEqualsIgnoreCase(
-                        contentType)) {
-            count += writeForm(request);
-        } else {
-            Frames.writeText(head, BODY);
-            Frames.writeText(head, contentType == null ? "" : contentType);
-            writeBody(request.content());
-            count++;
-        }
-        head.setInt(at, count);
-    }
-
-    private int writeForm(FullHttpRequest request) {
-        HttpPostRequestDecoder form =
-                new HttpPostRequestDecoder(new DefaultHttpDataFactory(FORM_FIELD_BYTES), request);
-        int count = 0;
-        try {
-            while (form.hasNext()) {
-                InputParameter field = NettyUtils.getFormData(form.next());
-                CharSequence type = field.getContentType();
-                Frames.writeText(head, field.getName());
-                Frames.writeText(head, type == null ? "" : type);
-                head.writeInt(field.getValue().length);
-                head.writeBytes(field.getValue());
-                count++;
-            }
-        } catch (HttpPostRequestDecoder.EndOfDataDecoderException e) {
-            // That was the last field.
-        } finally {
-            form.cleanFiles();
-            form.destroy();
-        }
-        return count;
+        Frames.writeText(head, BODY);
+        Frames.writeText(head, contentType == null ? "" : contentType);
+        writeBody(request.content());
+        head.setInt(at, count + 1);
     }
 
     private void writeBody(ByteBuf content) {
@@ -216,10 +180,25 @@ final class Invocation {
         }
         int end = in.readInt() + in.readerIndex();
         while (in.readerIndex() < end) {
-            headers.set(Frames.readText(in), Frames.readText(in));
+            Responses.pass(headers, Frames.readText(in), Frames.readText(in));
         }
-        ByteBuf content = in.readRetainedSlice(Frames.readLength(in));
-        Responses.send(channel, status, headers, content, log);
+        Responses.send(channel, status, headers, readContent(in), log);
+    }
+
+    /**
+     * The memory of a frame is held by whoever takes his time with a part of it: a small part has
+     * memory of its own.
+     */
+    private static ByteBuf readContent(ByteBuf in) {
+        int length = Frames.readLength(in);
+        if (length < in.capacity() / 2 - SLACK_BYTES) {
+            try {
+                return in.readBytes(length);
+            } catch (OutOfMemoryError e) {
+                // Netty's own, of the memory outside the heap; without a copy it takes none.
+            }
+        }
+        return in.readRetainedSlice(length);
     }
 
     /** Answers in place of a worker. */

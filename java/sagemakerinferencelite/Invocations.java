@@ -3,37 +3,37 @@ package sagemakerinferencelite;
 
 import com.amazonaws.ml.mms.util.NettyUtils;
 import com.amazonaws.ml.mms.wlm.ModelManager;
+import io.netty.channel.Channel;
 import io.netty.channel.ChannelDuplexHandler;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPromise;
+import io.netty.handler.codec.DecoderException;
 import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpResponse;
 import io.netty.handler.codec.http.HttpResponseStatus;
-import io.netty.handler.codec.http.HttpStatusClass;
 import io.netty.handler.codec.http.QueryStringDecoder;
-import io.netty.handler.codec.http.multipart.HttpPostRequestDecoder;
 import io.netty.util.ReferenceCountUtil;
-import java.util.ArrayDeque;
+import java.io.IOException;
 import java.util.Set;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Takes requests for predictions to their model's workers, in place of MMS's handler
  * (InferenceRequestHandler.java), under the same four paths. All others pass through.
  *
- * <p>It stands behind the aggregator, so it sees whole requests. It lets them through one at a time:
- * a client that sends the next one without waiting for an answer gets the answers in order.
+ * <p>It sees whole requests, one at a time (see {@link HttpCodec}).
  */
 final class Invocations extends ChannelDuplexHandler {
+
+    private static final Logger LOG = LoggerFactory.getLogger(Invocations.class);
 
     private static final String INVOCATIONS = "/invocations";
 
     private final Workers workers;
 
-    private final ArrayDeque<FullHttpRequest> waiting = new ArrayDeque<>();
-    /** A request has been passed on, and its answer has not come by. */
-    private boolean busy;
-    /** What has been passed on to workers, and to whose; null: it was something else. */
+    /** What has been passed on to workers, and to whose; null: nothing, or it was something else. */
     private Invocation invocation;
 
     private ModelWorkers asked;
@@ -44,14 +44,7 @@ final class Invocations extends ChannelDuplexHandler {
 
     @Override
     public void channelRead(ChannelHandlerContext ctx, Object msg) {
-        FullHttpRequest request = (FullHttpRequest) msg;
-        if (busy) {
-            waiting.add(request);
-            ctx.channel().config().setAutoRead(false);
-        } else {
-            busy = true;
-            handle(ctx, request);
-        }
+        handle(ctx, (FullHttpRequest) msg);
     }
 
     /** Goes no further: what is behind runs on other threads, and would wake one up for each read. */
@@ -60,45 +53,36 @@ final class Invocations extends ChannelDuplexHandler {
 
     @Override
     public void write(ChannelHandlerContext ctx, Object msg, ChannelPromise promise) {
-        boolean isAnswer =
-                msg instanceof HttpResponse
-                        && ((HttpResponse) msg).status().codeClass()
-                                != HttpStatusClass.INFORMATIONAL;
-        ctx.write(msg, promise);
-        if (isAnswer && busy) {
-            busy = false;
+        if (msg instanceof HttpResponse) {
             invocation = null;
-            if (!waiting.isEmpty()) {
-                // Not from within: a row of answers that are there at once would nest.
-                ctx.executor().execute(() -> handleNext(ctx));
-            }
         }
-    }
-
-    private void handleNext(ChannelHandlerContext ctx) {
-        if (!busy && !waiting.isEmpty() && ctx.channel().isActive()) {
-            busy = true;
-            handle(ctx, waiting.poll());
-            if (waiting.isEmpty()) {
-                ctx.channel().config().setAutoRead(true);
-            }
-        }
+        ctx.write(msg, promise);
     }
 
     @Override
     public void channelInactive(ChannelHandlerContext ctx) {
-        while (!waiting.isEmpty()) {
-            waiting.poll().release();
-        }
         if (invocation != null) {
             asked.abandon(invocation);
         }
         ctx.fireChannelInactive();
     }
 
+    /** Ends the connection: that a client has gone is no fault, and anything else costs one client. */
+    @Override
+    public void exceptionCaught(ChannelHandlerContext ctx, Throwable cause) {
+        if (cause instanceof IOException) {
+            LOG.info("client {} has gone: {}", ctx.channel().remoteAddress(), cause.getMessage());
+        } else if (cause instanceof DecoderException || cause instanceof OutOfMemoryError) {
+            LOG.warn("client {} is given up: {}", ctx.channel().remoteAddress(), cause.toString());
+        } else {
+            LOG.error("client {} is given up", ctx.channel().remoteAddress(), cause);
+        }
+        ctx.close();
+    }
+
     private void handle(ChannelHandlerContext ctx, FullHttpRequest request) {
         String uri = request.uri();
-        if (!request.decoderResult().isSuccess() || HttpMethod.OPTIONS.equals(request.method())) {
+        if (HttpMethod.OPTIONS.equals(request.method())) {
             ctx.fireChannelRead(request);
         } else if (uri.equals(INVOCATIONS)) {
             submit(ctx, request, singleModel(), null);
@@ -148,27 +132,33 @@ final class Invocations extends ChannelDuplexHandler {
             QueryStringDecoder query) {
         try {
             if (model == null) {
-                refuse(
-                        ctx,
-                        request,
-                        HttpResponseStatus.BAD_REQUEST,
-                        "BadRequestException",
-                        "Parameter model_name is required.");
-                return;
+                throw new BadMessageException("Parameter model_name is required.");
             }
-            invocation = new Invocation(ctx.channel(), request, query);
-        } catch (HttpPostRequestDecoder.ErrorDataDecoderException | IllegalArgumentException e) {
-            refuse(
-                    ctx,
-                    request,
-                    HttpResponseStatus.BAD_REQUEST,
-                    "BadRequestException",
-                    "The form cannot be read: " + e.getMessage());
+            invocation = newInvocation(ctx.channel(), request, query);
+        } catch (BadMessageException e) {
+            AccessLog log = new AccessLog(ctx.channel(), request);
+            Responses.sendError(ctx.channel(), e, Invocation.newId(), log);
             return;
         } finally {
             ReferenceCountUtil.release(request);
         }
         pass(workers.of(model), model);
+    }
+
+    private static Invocation newInvocation(
+            Channel channel, FullHttpRequest request, QueryStringDecoder query)
+            throws BadMessageException {
+        if (!Room.isFull()) {
+            try {
+                return new Invocation(channel, request, query);
+            } catch (OutOfMemoryError e) {
+                // Netty's own, of the memory outside the heap: it is this request that finds none.
+            }
+        }
+        throw new BadMessageException(
+                HttpResponseStatus.SERVICE_UNAVAILABLE,
+                "The server has no room for a request beside the answers that its clients do not"
+                        + " take (-XX:MaxDirectMemorySize in SAGEMAKER_MODEL_SERVER_VMARGS).");
     }
 
     private void pass(ModelWorkers found, String model) {
@@ -201,15 +191,5 @@ final class Invocations extends ChannelDuplexHandler {
                 break;
             default:
         }
-    }
-
-    private static void refuse(
-            ChannelHandlerContext ctx,
-            FullHttpRequest request,
-            HttpResponseStatus status,
-            String type,
-            String message) {
-        AccessLog log = new AccessLog(ctx.channel(), request);
-        Responses.sendError(ctx.channel(), status, type, message, Invocation.newId(), log);
     }
 }

@@ -17,6 +17,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
 
@@ -355,13 +356,30 @@ final class ModelWorkers {
     }
 
     void answered(Worker worker, ByteBuf frame) {
+        goOn(worker, frame.readInt(), each -> each.answer(frame));
+    }
+
+    /** A worker has answered, and there was no room for it. */
+    void dropped(Worker worker, long bytes) {
+        RequestException reason =
+                RequestException.unavailable(
+                        "The server has no room for an answer of "
+                                + bytes
+                                + " bytes beside those that its clients do not take"
+                                + " (-XX:MaxDirectMemorySize in SAGEMAKER_MODEL_SERVER_VMARGS).");
+        List<Invocation> batch = worker.batch;
+        goOn(worker, batch == null ? 0 : batch.size(), each -> each.fail(reason));
+    }
+
+    /** Gives a worker that has answered so many requests what is next, and replies to them. */
+    private void goOn(Worker worker, int count, Consumer<Invocation> reply) {
         List<Invocation> batch;
         Assignment next;
         CompletableFuture<Void> answeredAll;
         boolean kept;
         synchronized (this) {
             batch = worker.batch;
-            if (batch == null || frame.readInt() != batch.size()) {
+            if (batch == null || count != batch.size()) {
                 throw new CorruptedFrameException("an answer to what was not asked");
             }
             worker.batch = null;
@@ -378,9 +396,7 @@ final class ModelWorkers {
         if (!kept) {
             worker.shutdown();
         }
-        for (Invocation each : batch) {
-            each.answer(frame);
-        }
+        batch.forEach(reply);
         endLeaving(answeredAll);
     }
 

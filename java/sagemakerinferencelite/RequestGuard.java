@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package sagemakerinferencelite;
 
-import com.amazonaws.ml.mms.http.Session;
 import com.amazonaws.ml.mms.util.NettyUtils;
 import io.netty.buffer.ByteBuf;
 import io.netty.buffer.Unpooled;
@@ -10,24 +9,24 @@ import io.netty.channel.ChannelFuture;
 import io.netty.channel.ChannelFutureListener;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPromise;
+import io.netty.channel.socket.DuplexChannel;
+import io.netty.handler.codec.http.DefaultFullHttpRequest;
 import io.netty.handler.codec.http.DefaultFullHttpResponse;
+import io.netty.handler.codec.http.EmptyHttpHeaders;
+import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpContent;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaderValues;
-import io.netty.handler.codec.http.HttpMethod;
-import io.netty.handler.codec.http.HttpObject;
-import io.netty.handler.codec.http.HttpObjectAggregator;
+import io.netty.handler.codec.http.HttpHeaders;
 import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpResponse;
 import io.netty.handler.codec.http.HttpResponseStatus;
-import io.netty.handler.codec.http.HttpStatusClass;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.HttpVersion;
 import io.netty.handler.codec.http.LastHttpContent;
 import io.netty.util.CharsetUtil;
 import io.netty.util.ReferenceCountUtil;
-import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -36,38 +35,48 @@ import org.slf4j.LoggerFactory;
  *
  * <p>It sits right behind the HTTP codec, so it sees a request's head before its body has arrived
  * and a response after MMS has finished its headers. An admitted request is in flight from its head
- * until its response has been written or the connection is gone.
+ * until its response has been written or the connection is gone. It is passed on when it is whole.
+ *
+ * <p>Room for a body is taken by the bytes that have come, not by those that are announced, and a
+ * client that sends nothing more, or takes nothing of its answer, is not waited for for ever (see
+ * {@link Watch}).
  *
  * <p>A refused request is the last of its connection. It is answered at once, but the connection is
  * read until the body's end before it is closed: closing with unread bytes makes the kernel send a
  * reset, and the client, perhaps still sending, would never see the answer.
  */
-final class RequestGuard extends ChannelDuplexHandler implements ChannelFutureListener {
+final class RequestGuard extends ChannelDuplexHandler
+        implements ChannelFutureListener, Watch.Waiting {
 
-    /** MMS's own (NettyUtils.java), where refused requests belong like all others. */
-    private static final Logger ACCESS_LOG = LoggerFactory.getLogger("ACCESS_LOG");
+    private static final Logger LOG = LoggerFactory.getLogger(RequestGuard.class);
 
     /** How much of a refused body is read, as a multiple of what an admitted one may hold. */
     private static final long PATIENCE = 10;
 
-    /** How long a client that may keep its body to itself (Expect: 100-continue) is waited for. */
-    private static final long EXPECT_SECONDS = 1;
-
     private final Traffic traffic;
     private final int maxBody;
 
-    /** Admitted requests of this connection whose response has not come by yet. */
-    private int unanswered;
-    /** The request being read. */
+    private ChannelHandlerContext ctx;
+    private Taking taking;
+
+    /** The request being read; null between requests. */
     private HttpRequest head;
     /** Bytes of its body so far. */
     private long received;
-    /** Room for bodies that this connection has set aside. */
-    private long reserved;
+    /** They, where they come in several pieces. */
+    private Body body;
+    /** When something of them came that was not the end, on System.nanoTime()'s clock. */
+    private long lastReceivedNs;
+    /** Room that the request's body takes, until it is answered. */
+    private long held;
+    /** A request is admitted, and its response has not come by yet. */
+    private boolean unanswered;
     /** The request being read is refused; nothing is passed on any more. */
     private boolean refused;
-    /** The connection ends with the response that leaves nothing unanswered. */
+    /** The connection ends with the response to the request that is in hand. */
     private boolean closing;
+
+    private boolean watched;
 
     RequestGuard(Traffic traffic, int maxBody) {
         this.traffic = traffic;
@@ -75,164 +84,213 @@ final class RequestGuard extends ChannelDuplexHandler implements ChannelFutureLi
     }
 
     @Override
-    public void channelRead(ChannelHandlerContext ctx, Object msg) {
-        if (!refused && msg instanceof HttpRequest) {
-            head = (HttpRequest) msg;
-            received = 0;
-            checkHead(ctx);
-        }
-        if (msg instanceof HttpContent) {
-            received += ((HttpContent) msg).content().readableBytes();
-            // Nothing is unanswered if the aggregator has already refused it (Expect: 417).
-            if (!refused && unanswered > 0) {
-                checkBody(ctx);
+    public void handlerAdded(ChannelHandlerContext added) {
+        ctx = added;
+        taking = new Taking(added.channel());
+    }
+
+    // -- Requests --
+
+    @Override
+    public void channelRead(ChannelHandlerContext unused, Object msg) {
+        try {
+            if (!refused && msg instanceof HttpRequest) {
+                begin((HttpRequest) msg);
+            } else if (!refused) {
+                take((HttpContent) msg);
             }
-        }
-        if (refused) {
-            discard(ctx, msg);
-        } else {
-            ctx.fireChannelRead(msg);
+            if (refused && msg instanceof HttpContent) {
+                discard((HttpContent) msg);
+            }
+        } finally {
+            ReferenceCountUtil.release(msg);
         }
     }
 
-    private void checkHead(ChannelHandlerContext ctx) {
-        // MMS answers "Connection: keep-alive" whatever the client wants (NettyUtils.java and its
-        // callers: keepAlive is always true), which leaves an HTTP/1.0 client waiting for the end.
-        closing |= !HttpUtil.isKeepAlive(head);
-        // MMS knows no HEAD, and for an endpoint plugin answers it with 500. The codec remembers
-        // what was asked and leaves the body out (Netty: HttpServerCodec).
-        if (HttpMethod.HEAD.equals(head.method())) {
-            head.setMethod(HttpMethod.GET);
+    private void begin(HttpRequest request) {
+        if (!ctx.channel().isActive()) {
+            return; // Netty makes a bad request of the head that a client went away in
         }
-        if (!traffic.admit()) {
-            refuse(
-                    ctx,
-                    HttpResponseStatus.SERVICE_UNAVAILABLE,
-                    "ServiceUnavailableException",
-                    "The server is stopping and takes no new requests.");
-        } else {
-            unanswered++;
-            // The codec has not checked the length in a head that it could not decode.
-            long length =
-                    head.decoderResult().isSuccess() ? HttpUtil.getContentLength(head, 0L) : 0;
-            if (length > maxBody) {
-                withdraw();
-                refuseBody(ctx, length + " bytes");
-            } else if (!reserve(length)) {
-                withdraw();
-                refuseForWantOfRoom(ctx);
+        head = request;
+        received = 0;
+        try {
+            HeadCheck.check(head, maxBody);
+            // MMS answers "Connection: keep-alive" whatever the client wants (NettyUtils.java and its
+            // callers: keepAlive is always true), which leaves an HTTP/1.0 client waiting for the end.
+            closing = !HttpUtil.isKeepAlive(head);
+            if (!traffic.admit()) {
+                throw new BadMessageException(
+                        HttpResponseStatus.SERVICE_UNAVAILABLE,
+                        "The server is stopping and takes no new requests.");
             }
-        }
-        if (refused && HttpUtil.is100ContinueExpected(head)) {
-            ctx.executor()
-                    .schedule(
-                            () -> NettyUtils.closeOnFlush(ctx.channel()),
-                            EXPECT_SECONDS,
-                            TimeUnit.SECONDS);
-        }
-    }
-
-    /** Refuses a chunked body that turns out too large, which MMS answers with an empty 413. */
-    private void checkBody(ChannelHandlerContext ctx) {
-        if (received > maxBody) {
-            withdraw();
-            refuseBody(ctx, "more than " + maxBody + " bytes");
-        } else if (received > reserved && !reserve(received - reserved)) {
-            withdraw();
-            refuseForWantOfRoom(ctx);
-        } else {
+        } catch (BadMessageException e) {
+            refuse(e);
             return;
         }
-        // It holds the beginning of the body; removed, it lets go of it now rather than at the end.
-        ctx.pipeline().remove(HttpObjectAggregator.class);
-    }
-
-    private void refuseForWantOfRoom(ChannelHandlerContext ctx) {
-        refuse(
-                ctx,
-                HttpResponseStatus.SERVICE_UNAVAILABLE,
-                "ServiceUnavailableException",
-                "The server has no room for this body beside those of the requests it has taken"
-                        + " (-XX:MaxDirectMemorySize in SAGEMAKER_MODEL_SERVER_VMARGS).");
-    }
-
-    private boolean reserve(long bytes) {
-        if (!traffic.reserve(bytes)) {
-            return false;
+        unanswered = true;
+        if (HttpUtil.is100ContinueExpected(head)) {
+            head.headers().remove(HttpHeaderNames.EXPECT);
+            ctx.writeAndFlush(
+                    new DefaultFullHttpResponse(
+                            HttpVersion.HTTP_1_1,
+                            HttpResponseStatus.CONTINUE,
+                            Unpooled.EMPTY_BUFFER));
         }
-        reserved += bytes;
-        return true;
     }
 
-    private void freeReserved() {
-        traffic.free(reserved);
-        reserved = 0;
+    private void take(HttpContent content) {
+        boolean isLast = content instanceof LastHttpContent;
+        try {
+            if (content.decoderResult().isFailure()) {
+                throw BadMessageException.of(content.decoderResult());
+            }
+            ByteBuf piece = content.content();
+            received += piece.readableBytes();
+            if (received > maxBody) {
+                throw HeadCheck.tooLarge("more than " + maxBody, maxBody);
+            }
+            if (isLast && body == null) {
+                takeRoom(received);
+                passOn(piece.retain());
+            } else {
+                gather(piece);
+                if (isLast) {
+                    passOn(body.whole());
+                }
+            }
+        } catch (BadMessageException e) {
+            withdraw();
+            refuse(e);
+        }
     }
 
-    private void refuseBody(ChannelHandlerContext ctx, String size) {
-        refuse(
-                ctx,
-                HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE,
-                "RequestTooLargeException",
-                String.format(
-                        "The request body has %s; the limit is %d bytes"
-                                + " (SAGEMAKER_MAX_PAYLOAD_IN_MB).",
-                        size, maxBody));
+    private void gather(ByteBuf piece) throws BadMessageException {
+        if (body == null) {
+            body = new Body(ctx.alloc(), maxBody);
+        }
+        try {
+            body.add(piece);
+        } catch (OutOfMemoryError e) { // Netty's own: of the memory outside the heap
+            throw HeadCheck.noRoom();
+        }
+        takeRoom(body.held());
     }
+
+    private void takeRoom(long bytes) throws BadMessageException {
+        if (bytes > held && !Room.takeForBody(bytes - held, bytes)) {
+            throw HeadCheck.noRoom();
+        }
+        held = Math.max(held, bytes);
+    }
+
+    private void freeRoom() {
+        if (held != 0) {
+            Room.free(held);
+            held = 0;
+        }
+        if (body != null) {
+            body.release();
+            body = null;
+        }
+    }
+
+    private void passOn(ByteBuf content) {
+        HttpHeaders headers = head.headers();
+        if (!headers.contains(HttpHeaderNames.CONTENT_LENGTH)) {
+            headers.remove(HttpHeaderNames.TRANSFER_ENCODING);
+            headers.setInt(HttpHeaderNames.CONTENT_LENGTH, content.readableBytes());
+        }
+        FullHttpRequest whole =
+                new DefaultFullHttpRequest(
+                        head.protocolVersion(),
+                        head.method(),
+                        head.uri(),
+                        content,
+                        headers,
+                        EmptyHttpHeaders.INSTANCE);
+        head = null;
+        body = null;
+        ctx.fireChannelRead(whole);
+    }
+
+    @Override
+    public void channelReadComplete(ChannelHandlerContext unused) {
+        if (head != null && !refused) {
+            lastReceivedNs = System.nanoTime();
+            watch();
+        }
+        ctx.fireChannelReadComplete();
+    }
+
+    // -- Refusals --
 
     /** Takes back the admission of the request being read. */
     private void withdraw() {
-        unanswered--;
+        unanswered = false;
         traffic.end(1);
-        if (unanswered == 0) {
-            freeReserved();
-        }
+        freeRoom();
     }
 
-    private void refuse(
-            ChannelHandlerContext ctx, HttpResponseStatus status, String type, String message) {
+    private void refuse(BadMessageException why) {
         refused = true;
-        closing = true;
         traffic.refusalBegun();
-        Session session = new Session(String.valueOf(ctx.channel().remoteAddress()), head);
-        session.setCode(status.code());
-        ACCESS_LOG.info(session.toString());
-        // A pipelined request is not answered before its predecessors. Their last response closes
-        // the connection, and that tells the client that this request was not taken.
-        if (unanswered == 0) {
-            ByteBuf body =
-                    Unpooled.copiedBuffer(ErrorBody.of(status, type, message), CharsetUtil.UTF_8);
-            FullHttpResponse response =
-                    new DefaultFullHttpResponse(HttpVersion.HTTP_1_1, status, body);
-            response.headers()
-                    .set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_JSON)
-                    .set(HttpHeaderNames.CONTENT_LENGTH, body.readableBytes())
-                    .set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE);
-            ctx.writeAndFlush(response);
-        }
+        lastReceivedNs = System.nanoTime();
+        new AccessLog(ctx.channel(), head).answered(why.status().code());
+        ctx.writeAndFlush(refusal(why)).addListener(afterRefusal(why));
+        watch();
     }
 
-    private void discard(ChannelHandlerContext ctx, Object msg) {
-        boolean end =
-                msg instanceof LastHttpContent
-                        || received > PATIENCE * maxBody
-                        || ((HttpObject) msg).decoderResult().isFailure();
-        ReferenceCountUtil.release(msg);
-        if (end && unanswered == 0) {
+    private static FullHttpResponse refusal(BadMessageException why) {
+        HttpResponseStatus status = why.status();
+        String text = ErrorBody.of(status, why.type(), why.getMessage());
+        ByteBuf content = Unpooled.copiedBuffer(text, CharsetUtil.UTF_8);
+        FullHttpResponse response =
+                new DefaultFullHttpResponse(HttpVersion.HTTP_1_1, status, content);
+        response.headers()
+                .set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_JSON)
+                .set(HttpHeaderNames.CONTENT_LENGTH, content.readableBytes())
+                .set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE);
+        return response;
+    }
+
+    /**
+     * Tells a client that the answer was all, where no end of a body will be seen: it cannot be told
+     * where it is, or the client may keep it to itself (Expect: 100-continue).
+     */
+    private ChannelFutureListener afterRefusal(BadMessageException why) {
+        if (why.status().equals(HttpResponseStatus.REQUEST_TIMEOUT)) {
+            return ChannelFutureListener.CLOSE;
+        }
+        boolean isRead = head.decoderResult().isSuccess() && !HttpUtil.is100ContinueExpected(head);
+        return written -> {
+            if (!isRead && written.channel() instanceof DuplexChannel) {
+                ((DuplexChannel) written.channel()).shutdownOutput();
+            }
+        };
+    }
+
+    private void discard(HttpContent content) {
+        received += content.content().readableBytes();
+        lastReceivedNs = System.nanoTime();
+        boolean isBad = content.decoderResult().isFailure();
+        if (isBad && ctx.channel() instanceof DuplexChannel) {
+            ((DuplexChannel) ctx.channel()).shutdownOutput();
+        } else if (content instanceof LastHttpContent || received > PATIENCE * maxBody) {
             NettyUtils.closeOnFlush(ctx.channel());
         }
     }
 
-    /** {@inheritDoc} MMS and its aggregator write each response as one full message. */
+    // -- Responses --
+
+    /** {@inheritDoc} MMS writes each response as one full message. */
     @Override
-    public void write(ChannelHandlerContext ctx, Object msg, ChannelPromise promise) {
-        if (unanswered > 0 && msg instanceof HttpResponse && isFinal((HttpResponse) msg)) {
-            unanswered--;
+    public void write(ChannelHandlerContext unused, Object msg, ChannelPromise promise) {
+        if (unanswered && msg instanceof HttpResponse && HttpCodec.isFinal((HttpResponse) msg)) {
+            unanswered = false;
+            freeRoom();
             promise.addListener(this);
-            if (unanswered == 0) {
-                freeReserved();
-            }
-            if (unanswered == 0 && (closing || traffic.isDraining())) {
+            countLarge(msg, promise);
+            if (closing || traffic.isDraining()) {
                 HttpResponse response = (HttpResponse) msg;
                 response.headers().set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE);
                 promise.addListener(ChannelFutureListener.CLOSE);
@@ -241,21 +299,88 @@ final class RequestGuard extends ChannelDuplexHandler implements ChannelFutureLi
         ctx.write(msg, promise);
     }
 
-    private static boolean isFinal(HttpResponse response) {
-        return response.status().codeClass() != HttpStatusClass.INFORMATIONAL;
+    private void countLarge(Object msg, ChannelPromise promise) {
+        long bytes =
+                msg instanceof HttpContent ? ((HttpContent) msg).content().readableBytes() : 0;
+        if (bytes > Room.SMALL_BYTES) {
+            taking.come(bytes);
+            promise.addListener(written -> taking.gone(bytes));
+        }
     }
 
-    /** A response has been written, or its connection was lost first. */
+    @Override
+    public void flush(ChannelHandlerContext unused) {
+        ctx.flush();
+        if (!watched && taking.isWaiting()) {
+            taking.look(System.nanoTime());
+            watch();
+        }
+    }
+
+    /** A response has been written, or could not be. */
     @Override
     public void operationComplete(ChannelFuture written) {
         traffic.end(1);
+        if (!written.isSuccess()) {
+            written.channel().close();
+        }
+    }
+
+    // -- Clients that do nothing --
+
+    private void watch() {
+        if (!watched && ctx.channel().isActive()) {
+            watched = true;
+            Watch.add(this, ctx.executor());
+        }
     }
 
     @Override
-    public void channelInactive(ChannelHandlerContext ctx) {
-        traffic.end(unanswered);
-        unanswered = 0;
-        freeReserved();
+    public boolean check(long nowNs) {
+        taking.look(nowNs);
+        if (taking.stalledNs(nowNs) > limitNs(Room.isShort())) {
+            LOG.warn(
+                    "a client that takes nothing of its answer is given up: {}",
+                    ctx.channel().remoteAddress());
+            ctx.close();
+        } else if (isStalled(nowNs)) {
+            endUpload();
+        }
+        watched = ctx.channel().isActive() && (head != null || taking.isWaiting());
+        return watched;
+    }
+
+    private boolean isStalled(long nowNs) {
+        boolean isHurried = refused || traffic.isDraining() || Room.isShort();
+        return head != null && nowNs - lastReceivedNs > limitNs(isHurried);
+    }
+
+    private static long limitNs(boolean isHurried) {
+        return isHurried ? Watch.SHORT_STALL_NS : Watch.STALL_NS;
+    }
+
+    private void endUpload() {
+        if (refused) {
+            ctx.close();
+            return;
+        }
+        withdraw();
+        refuse(
+                new BadMessageException(
+                        HttpResponseStatus.REQUEST_TIMEOUT,
+                        String.format(
+                                "The request's body stopped after %d bytes; nothing has come since.",
+                                received)));
+    }
+
+    @Override
+    public void channelInactive(ChannelHandlerContext unused) {
+        if (unanswered) {
+            unanswered = false;
+            traffic.end(1);
+        }
+        freeRoom();
+        taking.end();
         if (refused) {
             traffic.refusalEnded();
         }

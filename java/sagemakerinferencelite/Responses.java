@@ -17,6 +17,10 @@ import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpVersion;
 import io.netty.util.AsciiString;
 import io.netty.util.CharsetUtil;
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.Locale;
+import java.util.Set;
 
 /** The answers to requests for predictions, under the headers of MMS's (NettyUtils.java, sendHttpResponse). */
 final class Responses {
@@ -33,6 +37,17 @@ final class Responses {
     private static final AsciiString LONG_AGO = AsciiString.cached("Thu, 01 Jan 1970 00:00:00 UTC");
     private static final int FIRST_ERROR = 400;
 
+    private static final Set<String> OURS =
+            new HashSet<>(
+                    Arrays.asList(
+                            "connection",
+                            "content-length",
+                            "keep-alive",
+                            "te",
+                            "trailer",
+                            "transfer-encoding",
+                            "upgrade"));
+
     private static final String ALLOWED_ORIGIN = config().getCorsAllowedOrigin();
     private static final String ALLOWED_METHODS = config().getCorsAllowedMethods();
     private static final String ALLOWED_HEADERS = config().getCorsAllowedHeaders();
@@ -46,6 +61,23 @@ final class Responses {
     /** Headers to add to. Names and values from workers are clean already: worker/answers.py, context.py. */
     static HttpHeaders headers(String requestId) {
         return new DefaultHttpHeaders(false).set(REQUEST_ID, requestId);
+    }
+
+    /**
+     * Adds a header of a handler's, unless it is about the connection or about how the answer is
+     * sent (RFC 9110, sections 7.6.1 and 8.6): that is said here alone. A client that is told twice
+     * where an answer ends may take what follows for another one.
+     */
+    static void pass(HttpHeaders headers, String name, String value) {
+        String lowerCase = name.toLowerCase(Locale.ROOT);
+        if (!OURS.contains(lowerCase) && !lowerCase.startsWith("proxy-")) {
+            headers.set(name, value);
+        }
+    }
+
+    static void sendError(
+            Channel channel, BadMessageException why, String requestId, AccessLog log) {
+        sendError(channel, why.status(), why.type(), why.getMessage(), requestId, log);
     }
 
     static void sendError(

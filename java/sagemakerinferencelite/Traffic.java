@@ -5,10 +5,8 @@ import io.netty.channel.Channel;
 import io.netty.channel.group.ChannelGroup;
 import io.netty.channel.group.DefaultChannelGroup;
 import io.netty.util.concurrent.GlobalEventExecutor;
-import io.netty.util.internal.PlatformDependent;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * What all connections together have in flight, and the end of it.
@@ -24,10 +22,6 @@ final class Traffic {
     private static final long LAST_WORDS_MS = 50;
     private static final long MAX_REFUSING_MS = 1000;
 
-    /** The other half is for what else is received, answers for one. */
-    private static final long BODY_BUDGET = PlatformDependent.maxDirectMemory() / 2;
-
-    private final AtomicLong bodyBytes = new AtomicLong();
     private final AtomicInteger admitted = new AtomicInteger();
     private final AtomicInteger refused = new AtomicInteger();
     private final ChannelGroup listeners = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
@@ -41,25 +35,6 @@ final class Traffic {
 
     void addConnection(Channel connection) {
         connections.add(connection);
-    }
-
-    /**
-     * Sets room for so many bytes of request bodies aside, unless there is none. Needs a {@link
-     * #free}.
-     *
-     * <p>A body is held in memory outside the heap until its worker has it. Where that is used up,
-     * whoever asks for more of it fails, and not only the one who took so much.
-     */
-    boolean reserve(long bytes) {
-        if (bodyBytes.addAndGet(bytes) <= BODY_BUDGET) {
-            return true;
-        }
-        bodyBytes.addAndGet(-bytes);
-        return false;
-    }
-
-    void free(long bytes) {
-        bodyBytes.addAndGet(-bytes);
     }
 
     boolean isDraining() {

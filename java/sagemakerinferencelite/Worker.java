@@ -138,6 +138,7 @@ final class Worker extends WorkerThread {
                         .group(loop)
                         .channel(EpollDomainSocketChannel.class)
                         .option(ChannelOption.SO_SNDBUF, SEND_BUFFER_BYTES)
+                        .option(ChannelOption.RCVBUF_ALLOCATOR, new SureReads())
                         .handler(new Answers());
         bootstrap
                 .connect(address)
@@ -235,11 +236,10 @@ final class Worker extends WorkerThread {
         }
     }
 
-    /** Reads what the worker says. A frame that comes in one piece is read where it lies. */
-    private final class Answers extends ChannelInboundHandlerAdapter {
+    /** Reads what the worker says. */
+    private final class Answers extends ChannelInboundHandlerAdapter implements FrameReader.Taker {
 
-        /** The beginning of a frame; null between frames. */
-        private ByteBuf partial;
+        private final FrameReader frames = new FrameReader(this, maxAnswer);
         /** Why the model is not loaded; null unless the worker has said so. */
         private String refusal;
 
@@ -267,57 +267,25 @@ final class Worker extends WorkerThread {
         public void channelRead(ChannelHandlerContext ctx, Object msg) {
             ByteBuf piece = (ByteBuf) msg;
             try {
-                if (partial != null) {
-                    gather(ctx, piece);
-                } else if (isWhole(piece)) {
-                    take(piece);
-                } else {
-                    partial = ctx.alloc().directBuffer(Frames.LENGTH_BYTES);
-                    gather(ctx, piece);
-                }
-                if (piece.isReadable()) {
-                    throw new CorruptedFrameException("more follows than an answer");
-                }
+                frames.read(piece, ctx.alloc());
             } finally {
                 piece.release();
             }
         }
 
-        private boolean isWhole(ByteBuf piece) {
-            return piece.readableBytes() >= Frames.LENGTH_BYTES
-                    && piece.getLong(piece.readerIndex())
-                            == piece.readableBytes() - Frames.LENGTH_BYTES;
-        }
-
-        private void gather(ChannelHandlerContext ctx, ByteBuf piece) {
-            int missing = Frames.LENGTH_BYTES - partial.writerIndex();
-            if (missing > 0) {
-                partial.writeBytes(piece, Math.min(missing, piece.readableBytes()));
-                if (partial.writerIndex() < Frames.LENGTH_BYTES) {
-                    return;
-                }
-            }
-            if (partial.capacity() <= Frames.LENGTH_BYTES) {
-                long length = Frames.readFrameLength(partial.duplicate(), maxAnswer);
-                partial.ensureWritable((int) length);
-            }
-            long length = partial.getLong(0);
-            long wanted = length + Frames.LENGTH_BYTES - partial.writerIndex();
-            partial.writeBytes(piece, (int) Math.min(wanted, piece.readableBytes()));
-            if (partial.writerIndex() == length + Frames.LENGTH_BYTES) {
-                ByteBuf whole = partial;
-                partial = null;
-                try {
-                    take(whole);
-                } finally {
-                    whole.release();
-                }
-            }
-        }
-
-        private void take(ByteBuf frame) {
+        @Override
+        public void drop(byte kind, long bytes) {
             busySinceNs = 0;
-            Frames.readFrameLength(frame, maxAnswer);
+            if (kind != Frames.ANSWERS || !isRunning()) {
+                throw new CorruptedFrameException("an answer of an unexpected kind, " + kind);
+            }
+            owner.dropped(Worker.this, bytes);
+        }
+
+        @Override
+        public void take(ByteBuf frame) {
+            busySinceNs = 0;
+            frame.skipBytes(Frames.LENGTH_BYTES);
             byte kind = frame.readByte();
             if (kind == Frames.ANSWERS && isRunning()) {
                 hasAnswered = true;
@@ -341,10 +309,7 @@ final class Worker extends WorkerThread {
 
         @Override
         public void channelInactive(ChannelHandlerContext ctx) {
-            if (partial != null) {
-                partial.release();
-                partial = null;
-            }
+            frames.close();
             lost(refusal == null ? "its connection has ended" : refusal);
         }
 

@@ -30,7 +30,7 @@ LENGTH_BYTES = 8
 LARGE_BODY_BYTES = 1 << 20
 LARGE_BODY_AT = 1 << 16
 
-# What REQUESTS may hold besides its bodies: Netty's HttpServerCodec admits 8 KiB of headers and a 4 KiB line.
+# What REQUESTS may hold besides its bodies: HttpCodec.java admits 8 KiB of headers and a 4 KiB line.
 HEADROOM_BYTES = 1 << 20
 
 # The front end holds the head of an answer in memory before it knows what it is.
@@ -64,7 +64,7 @@ class Load(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """One input of a request: ``body``, or a query-string parameter or form field under its own name.
+    """One input of a request: ``body``, or a query-string parameter under its own name.
 
     Attributes:
         content_type: The bare media type, without parameters; empty where there is none.

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from sagemaker_inference_lite import log_lines
+from sagemaker_inference_lite import forms, log_lines
 from sagemaker_inference_lite.context import Context, Headers
 from sagemaker_inference_lite.error_body import known_status
 from sagemaker_inference_lite.failures import Failure, failure, refuse_stream
+from sagemaker_inference_lite.forms import Field, Form
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker.loader import Handle
 
@@ -40,10 +41,19 @@ def answer(
     Raises:
         WireError: a request's headers cannot be read, which shows when they are asked for.
     """
-    context.begin([(request.request_id, partial(_headers, request), _raw_body(request)) for request in requests])
+    found_forms = [_form(request, options.decode_input) for request in requests]
+    context.begin(
+        [
+            (request.request_id, partial(_headers, request, form), _raw_body(request))
+            for request, form in zip(requests, found_forms)
+        ]
+    )
     log_lines.belong_to(context)
     try:
-        data = [_inputs(request, options.decode_input) for request in requests]
+        data = [
+            _inputs(request.parameters, options.decode_input) if form is None else form
+            for request, form in zip(requests, found_forms)
+        ]
         results = handle(data, context)
         return wire.encode_predictions(_predictions(results, context, requests, options))
     except BaseException as error:  # a handler may raise anything, SystemExit included: it is its request that fails
@@ -67,11 +77,15 @@ def refusal(count: int, status: int, body: bytes) -> list[wire.Buffer]:
     return wire.encode_predictions([wire.Prediction(body, JSON, status)] * count)
 
 
-def _headers(request: wire.Request) -> Headers:
+def _headers(request: wire.Request, form: Form | None) -> Headers:
     # MMS shows handlers the content type of each input among the headers, under the input's name.
     # Those of query parameters, which have none, would pose as headers.
-    inputs = {each.name: {"content-type": each.content_type} for each in request.parameters if each.content_type}
-    return Headers({**inputs, **wire.parse_headers(request.raw_headers)})
+    parameters = request.parameters if form is None else ()
+    inputs = {each.name: {"content-type": each.content_type} for each in parameters if each.content_type}
+    headers = Headers({**inputs, **wire.parse_headers(request.raw_headers)})
+    if form is not None:
+        form.describe_in(headers)
+    return headers
 
 
 def _raw_body(request: wire.Request) -> Any:
@@ -82,13 +96,33 @@ def _raw_body(request: wire.Request) -> Any:
     return None
 
 
-def _inputs(request: wire.Request, decode: bool) -> dict[str, Any]:
+def _form(request: wire.Request, decode: bool) -> Form | None:
+    """The inputs of a request whose body is a form; None where it is anything else."""
+    name, content_type, body = request.parameters[-1] if request.parameters else ("", "", b"")
+    media_type = content_type.lower()
+    if name != "body" or media_type not in (forms.URL_ENCODED, forms.MULTIPART):
+        return None
+    fields = partial(forms.url_encoded_fields, body)
+    if media_type == forms.MULTIPART:
+        header = Headers(wire.parse_headers(request.raw_headers)).get("content-type", "")
+        boundary = forms.boundary_of(header)
+        if boundary is None:
+            return None  # for MMS too it is a body then
+        fields = partial(forms.multipart_fields, body, boundary)
+    return Form(_inputs(request.parameters[:-1], decode), fields, _decoded if decode else _value)
+
+
+def _inputs(parameters: Sequence[wire.Parameter], decode: bool) -> dict[str, Any]:
     if decode:
-        return {parameter.name: _decoded(parameter) for parameter in request.parameters}
-    return {parameter.name: parameter.value for parameter in request.parameters}
+        return {parameter.name: _decoded(parameter) for parameter in parameters}
+    return {parameter.name: parameter.value for parameter in parameters}
 
 
-def _decoded(parameter: wire.Parameter) -> Any:
+def _value(parameter: wire.Parameter | Field) -> bytes:
+    return parameter.value
+
+
+def _decoded(parameter: wire.Parameter | Field) -> Any:
     """As MMS's worker does it with decode_input_request (mms/protocol/otf_message_handler.py)."""
     if parameter.content_type == JSON:
         return json.loads(parameter.value)

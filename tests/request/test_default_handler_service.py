@@ -24,6 +24,7 @@ from sagemaker_inference_lite.content_types import CSV, JSON, NPY, OCTET_STREAM,
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.default_handler_service import DefaultHandlerService
 from sagemaker_inference_lite.errors import ClientError, ModelError, ServerError, SettingsError
+from sagemaker_inference_lite.forms import Field, Form
 from sagemaker_inference_lite.settings import Settings
 
 
@@ -306,9 +307,13 @@ def test_a_request_without_a_body_has_an_empty_one() -> None:
     assert "not JSON" in error_of(body)["message"]
 
 
-def test_a_form_is_415() -> None:
-    """A form has fields and no body; it is refused with the types that are supported."""
-    body, context = handle_raw(echo(), {"field": b"1", "other": b"2"})
+def test_a_form_is_415_and_nobody_looks_at_it() -> None:
+    """A form has fields and no body; it is refused with the types that are supported, before it is decoded."""
+
+    def fields() -> Iterator[Field]:
+        raise AssertionError("the form was decoded")
+
+    body, context = handle_raw(echo(), Form({"query": b"1"}, fields, lambda field: field.value))
     assert context.get_response_status(0)[0] == 415
     assert "application/json" in error_of(body)["message"]
 

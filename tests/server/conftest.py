@@ -10,6 +10,9 @@ from typing import Any, Callable
 import pytest
 from running_server import HANDLER, HasFileno, Server, serving
 
+# What Java's own settings are called (Setting.java).
+OURS = "sagemaker_inference_lite"
+
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
@@ -51,6 +54,17 @@ def _shared(tmp_path_factory: pytest.TempPathFactory, **environ: str) -> Iterato
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A single-model server with two workers, shared by a module's tests; it must stop cleanly after them."""
     yield from _shared(tmp_path_factory, SAGEMAKER_MODEL_SERVER_WORKERS="2", SAGEMAKER_MODEL_SERVER_TIMEOUT="2")
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """As `single`, with little memory for bodies, and with limits for clients that do nothing of a second or two."""
+    options = {"XX:MaxDirectMemorySize": "64m", f"D{OURS}.stall_seconds": 2, f"D{OURS}.short_stall_seconds": 1}
+    yield from _shared(
+        tmp_path_factory,
+        SAGEMAKER_MODEL_SERVER_WORKERS="1",
+        SAGEMAKER_MODEL_SERVER_VMARGS=" ".join(f"-{name}={value}" for name, value in options.items()),
+    )
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import mms.service
 import pytest
 from front_end_codec import Prediction, encode_headers, predictions_of
 
+from sagemaker_inference_lite import forms
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import ClientError, RequestError, ServerError, UnsupportedMediaTypeError, WireError
 from sagemaker_inference_lite.mms import wire
@@ -124,11 +125,60 @@ def test_a_body_is_not_copied() -> None:
     assert answer(returning(body), Context("m", "/m"), [request_of()], OPTIONS)[-1] is body
 
 
-def test_a_form_has_no_raw_body() -> None:
-    """A request that came as a form has its fields, and no body."""
-    request = wire.Request("id", b"", [wire.Parameter("field", "text/plain", b"1")])
-    (found,) = answers_of(lambda data, context: [[context.raw_body, data[0]["field"].decode()]], request)
-    assert found.body == b'[null, "1"]'
+FORM_TYPE = 'multipart/form-data; boundary="XX"'
+FILE = b'--XX\r\nContent-Disposition: form-data; name="file"; filename="a"\r\nContent-Type: %b\r\n\r\n%b\r\n--XX--\r\n'
+
+
+def form_of(body: bytes, content_type: str) -> wire.Request:
+    """A request with a query parameter, and a form for its body."""
+    bare = content_type.partition(";")[0]
+    parameters = [wire.Parameter("limit", "", b"5"), wire.Parameter("body", bare, body)]
+    return wire.Request("id", encode_headers([("Content-Type", content_type)]), parameters)
+
+
+@pytest.mark.parametrize("content_type", [forms.URL_ENCODED, forms.URL_ENCODED.title() + "; charset=utf-8"])
+def test_a_form_is_its_fields(content_type: str) -> None:
+    """A handler sees the fields of a form in place of a body, beside the query's parameters; the body is there too."""
+    request = form_of(b"a=1&b=%C3%A9", content_type)
+    (found,) = answers_of(lambda data, context: [repr(data[0]) + repr(context.raw_body)], request)
+    assert found.body.decode() == repr({"limit": b"5", "a": b"1", "b": "é".encode()}) + repr(b"a=1&b=%C3%A9")
+
+
+@pytest.mark.parametrize("headers_first", [True, False])
+def test_headers_name_the_types_of_files(headers_first: bool) -> None:
+    """The content type of a file stands among the headers under its name, as MMS shows it."""
+
+    def handle(data: Any, context: Context) -> list[str]:
+        assert not headers_first or context.get_request_header(0, "Content-Type") == FORM_TYPE
+        return [repr((data[0]["file"], context.get_request_header(0, "file"), "body" in data[0]))]
+
+    (found,) = answers_of(handle, form_of(FILE % (b"image/png", b"\0\r\n"), FORM_TYPE))
+    assert found.body.decode() == repr((b"\0\r\n", {"content-type": "image/png"}, False))
+
+
+def test_multipart_without_a_boundary_is_a_body() -> None:
+    """What cannot be taken apart at all stays as it came."""
+    request = form_of(b"--XX", "multipart/form-data")
+    (found,) = answers_of(lambda data, context: [data[0]["body"]], request)
+    assert found.body == b"--XX"
+
+
+def test_decoded_fields() -> None:
+    """With MMS's decode_input_request a file of JSON is parsed like a body."""
+    request = form_of(FILE % (b"application/json", b"[1]"), FORM_TYPE)
+    options = OPTIONS._replace(decode_input=True)
+    (found,) = answers_of(lambda data, _: [repr(data[0]["file"])], request, options=options)
+    assert found.body == b"[1]"
+
+
+def test_a_form_that_nobody_looks_at_is_not_decoded() -> None:
+    """More fields than are taken are no mistake where they are not asked for, and 400 where they are."""
+    request = form_of(b"a&" * forms.MAX_FIELDS, forms.URL_ENCODED)
+    (found,) = answers_of(lambda data, context: [str(context.get_request_header(0, "X"))], request)
+    assert (found.status, found.body) == (200, b"None")
+    (found,) = answers_of(lambda data, context: [data[0].get("a")], request)
+    assert found.status == 400
+    assert "more than 1000 fields" in error_of(found)["message"]
 
 
 def test_decoded_input() -> None:

@@ -223,7 +223,7 @@ def test_a_large_body_behind_other_inputs(sockets: tuple[socket.socket, Peer]) -
 
 
 def test_a_large_field_before_the_last(sockets: tuple[socket.socket, Peer]) -> None:
-    """The large field of a form need not be its last."""
+    """A message may go on behind its large field."""
     ours, peer = sockets
     parameters = [wire.Parameter("file", "text/csv", LARGE), wire.Parameter("name", "text/plain", b"n")]
     expected = [wire.Request("id", b"", parameters)]
