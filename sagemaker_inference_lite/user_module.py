@@ -18,9 +18,11 @@ comes first, for the modules that lie beside the program.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
+import importlib.util
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +31,12 @@ from typing import Union
 
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import ModelError
-from sagemaker_inference_lite.python_file import import_file, put_first_on_path
+from sagemaker_inference_lite.python_file import import_by_own_name, import_file, is_of_file, put_first_on_path
 
 CODE_DIRECTORY = "code"
+
+# What the standard library's module of that name is called beside a package code/.
+_STANDARD = "_code_of_the_standard_library"
 
 # The functions that a program may define, and their arguments before the context.
 _ARGUMENTS = {
@@ -75,9 +80,12 @@ class Hooks:
 def load(model_dir: str, program: str = "inference.py") -> Hooks:
     """Imports a model's program and checks its functions.
 
-    The program becomes a module under a name made of its whole path, so that the programs of two models, which are
-    both called inference.py, never meet. Where its directory is a package (it holds ``__init__.py``), the program is
-    a module of that package, and relative imports work.
+    The program is the module that its file says, ``inference``: so the modules beside it, pickles of its classes and
+    interpreters that it starts find it. Each model has a process of its own, so the programs of two never meet; and a
+    module of that name that the handler has imported from elsewhere is forgotten. Only where a module of the standard
+    library or of an installed package has been imported under that name, the program has a longer one. Where
+    its directory is a package (it holds ``__init__.py``), the program is ``code.inference`` as well, and relative
+    imports work.
 
     Args:
         model_dir: The model's directory.
@@ -118,32 +126,58 @@ def _import(path: Path, code: Path) -> ModuleType:
 
 
 def _import_program(path: Path, code: Path) -> ModuleType:
-    top = _outermost_package(path.parent, code)
-    if top is None:
-        return import_file(_unique_name(path), path)
-    if top != code:
-        return importlib.import_module(_dotted(path, code))
-    # The directory's own name, "code", is that of a module of the standard library.
-    package = _unique_name(code)
-    import_file(package, code / "__init__.py", package_path=[str(code)])
-    return importlib.import_module(f"{package}.{_dotted(path, code)}")
-
-
-def _outermost_package(directory: Path, code: Path) -> Path | None:
-    """The package, code or one below it, that all of a program's packages are in; None without one."""
-    top = None
-    while directory.is_relative_to(code) and directory.joinpath("__init__.py").is_file():
-        top = directory
-        directory = directory.parent
-    return top
+    if code.joinpath("__init__.py").is_file() and path.is_relative_to(code):
+        return _import_from_package(path, code)
+    dotted = _dotted(path, code)
+    if "." in dotted and _finds(dotted, path):
+        return importlib.import_module(dotted)
+    return import_by_own_name(path)
 
 
 def _dotted(path: Path, code: Path) -> str:
-    return ".".join(path.relative_to(code).with_suffix("").parts)
+    """The name under which imports find a program with its ``code`` directory on sys.path; "" for one elsewhere."""
+    return ".".join(path.relative_to(code).with_suffix("").parts) if path.is_relative_to(code) else ""
 
 
-def _unique_name(path: Path) -> str:
-    return f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+def _finds(name: str, path: Path) -> bool:
+    """Whether an import of that name finds the file; where a directory of it is called as a package is, none does."""
+    if path.parent.joinpath("__init__.py").is_file():
+        return True  # then it cannot be imported as anything else, and an error says why not
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return False
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == path.resolve()
+
+
+def _import_from_package(path: Path, code: Path) -> ModuleType:
+    """Imports a program of the package ``code``, which the modules beside it find under its own name as well."""
+    own_name = path.stem if path.parent == code else ""
+    if own_name and is_of_file(sys.modules.get(own_name), path):
+        return sys.modules[own_name]
+    _import_package(code)
+    dotted = f"{CODE_DIRECTORY}.{_dotted(path, code)}"
+    parent = importlib.import_module(dotted.rpartition(".")[0])
+    module = import_file(dotted, path, also=[own_name] if own_name and own_name not in sys.modules else [])
+    setattr(parent, path.stem, module)
+    return module
+
+
+def _import_package(code: Path) -> None:
+    """Imports the code directory as the package ``code``.
+
+    Interpreters that this one starts find it under no other name. It is also that of a module of the standard library,
+    whose functions the package has where it defines none of that name: pdb needs them, which torch imports.
+    """
+    if hasattr(sys.modules.get(CODE_DIRECTORY), "__path__"):  # of another model, in a process that has loaded two
+        for name in [name for name in sys.modules if name.startswith(f"{CODE_DIRECTORY}.")]:
+            del sys.modules[name]
+    package = import_file(CODE_DIRECTORY, code / "__init__.py", package_path=[str(code)])
+    source = Path(os.__file__).with_name("code.py")
+    if source.is_file():
+        standard = import_file(_STANDARD, source)
+        for name in standard.__all__:
+            vars(package).setdefault(name, getattr(standard, name))
 
 
 def _check_none_is_idle(hooks: Hooks, path: Path) -> None:

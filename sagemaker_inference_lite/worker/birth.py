@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -54,6 +54,7 @@ class Inheritance(NamedTuple):
     Attributes:
         handler: The handler service that has been imported, and its entry point.
         image_directories: Where the modules lie that workers of other models may share.
+        environ: Of each process.
         pages: Of all workers.
         max_message: What one request may have in a message, in bytes.
     """
@@ -62,6 +63,7 @@ class Inheritance(NamedTuple):
     handler: str
     entry_point: Any
     image_directories: tuple[str, ...]
+    environ: MutableMapping[str, str]
     options: AnswerOptions
     pages: Pages
     max_message: int
@@ -96,6 +98,7 @@ def live(
             default_handler=inheritance.handler,
             default_entry_point=inheritance.entry_point,
             options=inheritance.options,
+            environ=inheritance.environ,
             refusal=birth.refusal,
             provide_packages=lambda model_dir: of_one_model.provide(model_dir, birth.packages, inheritance.settings),
             image_directories=inheritance.image_directories,
@@ -113,7 +116,11 @@ def live(
 def _finish() -> None:
     """What an orderly end of the interpreter would do, but for unwinding into the zygote's frames."""
     import atexit
+    import threading
 
+    # Pools of processes (concurrent.futures, joblib) end theirs here, and atexit waits for them without having asked.
+    for function in reversed(getattr(threading, "_threading_atexits", ())):
+        function()
     atexit._run_exitfuncs()
     logging.shutdown()
     sys.stdout.flush()

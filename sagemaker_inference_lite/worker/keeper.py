@@ -45,7 +45,7 @@ def become_keeper(
             os.close(descriptor)
         log_lines.belong_to_model(load.model_name)
         begun = time.monotonic()
-        loaded = worker.load_model(load, inheritance.handler, inheritance.entry_point)
+        loaded = worker.load_model(load, inheritance.handler, inheritance.entry_point, inheritance.environ)
         said = {"milliseconds": int(1000 * (time.monotonic() - begun)), "unfit": _why_unfit()}
         gc.collect()
         # Objects that the collector never visits again are pages that no worker has to copy.

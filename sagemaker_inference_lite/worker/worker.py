@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import uuid
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -17,7 +18,7 @@ from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.memory import is_memory_error
 from sagemaker_inference_lite.mms import wire
-from sagemaker_inference_lite.python_file import put_first_on_path
+from sagemaker_inference_lite.python_file import put_first_on_path, python_path
 from sagemaker_inference_lite.user_module import CODE_DIRECTORY
 from sagemaker_inference_lite.worker import answers, slot_page
 from sagemaker_inference_lite.worker.answers import AnswerOptions
@@ -76,6 +77,7 @@ class Job(NamedTuple):
         say: Called with each word for the zygote.
         default_handler: The handler service that the zygote has imported already, and its entry point.
         image_directories: Where the modules lie that workers of other models may share.
+        environ: This process's.
         provide_packages: Called with the model's directory before anything of the model's is imported.
         refusal: None, or why to refuse one request instead of loading.
         loaded: The model, where it is there already.
@@ -89,6 +91,7 @@ class Job(NamedTuple):
     default_handler: str | None
     default_entry_point: Any
     options: AnswerOptions
+    environ: MutableMapping[str, str]
     provide_packages: Callable[[Path], None]
     image_directories: tuple[str, ...] = ()
     refusal: Refusal | None = None
@@ -116,7 +119,9 @@ def _serve(job: Job) -> bytes:
     latest = latest_import()
     begun = time.monotonic()
     try:
-        loaded = job.loaded or load_model(job.load, job.default_handler, job.default_entry_point, job.provide_packages)
+        loaded = job.loaded or load_model(
+            job.load, job.default_handler, job.default_entry_point, job.environ, job.provide_packages
+        )
     except BaseException as error:  # whatever a model raises at its load, SystemExit included, is a failed load
         name = job.load.model_name
         logger.error("model %s could not be loaded: %s: %s", name, type(error).__name__, error, exc_info=error)
@@ -143,6 +148,7 @@ def load_model(
     load: wire.Load,
     default_handler: str | None,
     default_entry_point: Any,
+    environ: MutableMapping[str, str],
     provide_packages: Callable[[Path], None] = lambda model_dir: None,
 ) -> Loaded:
     """Load a model into this process.
@@ -150,6 +156,7 @@ def load_model(
     Args:
         load: Which one.
         default_handler: As in Job, like the others.
+        environ: Gets PYTHONPATH, for interpreters that the model starts.
 
     Raises:
         BaseException: whatever the model or its handler raises.
@@ -159,12 +166,14 @@ def load_model(
     os.chdir(model_dir)
     if model_dir not in sys.path:
         sys.path.insert(0, model_dir)
+        sys.path_importer_cache.pop(model_dir, None)  # what another model had there, or nobody yet
     context.manifest = read_manifest(model_dir)
     code = os.path.abspath(os.path.join(model_dir, CODE_DIRECTORY))
     if os.path.isdir(code):
         provide_packages(Path(model_dir))
         # AWS's toolkits import a model's program by its name (sagemaker_inference/transformer.py).
         put_first_on_path(Path(code))
+    environ["PYTHONPATH"] = python_path()
     if load.handler == default_handler:
         entry_point = default_entry_point
     else:

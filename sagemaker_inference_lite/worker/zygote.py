@@ -27,6 +27,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 from sagemaker_inference_lite import log_lines
 from sagemaker_inference_lite.error_body import error_body
@@ -458,6 +459,7 @@ def _prepare(arguments: argparse.Namespace, settings: Settings, supervisor: Supe
         handler=arguments.handler,
         entry_point=import_handler(arguments.handler, arguments.look_in),
         image_directories=of_image,
+        environ=os.environ,
         options=AnswerOptions(arguments.max_response_size, settings.expose_tracebacks, arguments.decode_input),
         pages=Pages(_MAX_SLOTS),
         max_message=arguments.max_request_size + wire.HEADROOM_BYTES,
@@ -513,4 +515,6 @@ def main() -> int:
 if __name__ == "__main__":
     if not getattr(sys.flags, "safe_path", False):
         del sys.path[0]  # the working directory, which "python -m" puts before the standard library
+    # What multiprocessing starts anew imports the file of __main__ once more, and a handler may write to it.
+    sys.modules["__main__"] = ModuleType("__main__")
     sys.exit(main())
