@@ -18,7 +18,7 @@ from typing import Any, Callable
 from sagemaker_inference_lite import codecs, log_lines, model_files, user_module
 from sagemaker_inference_lite.content_types import JSON, OCTET_STREAM, TEXT_PLAIN, accepts_anything, preferred
 from sagemaker_inference_lite.context import Context
-from sagemaker_inference_lite.errors import UnsupportedMediaTypeError
+from sagemaker_inference_lite.errors import ModelError, UnsupportedMediaTypeError
 from sagemaker_inference_lite.failures import failure, refuse_stream
 from sagemaker_inference_lite.settings import Settings
 
@@ -66,7 +66,7 @@ class DefaultHandlerService:
         long each took.
 
         Raises:
-            ModelError: The model or its program cannot be loaded.
+            ModelError: The model or its program cannot be loaded, or nothing could ever ask the model.
             SettingsError: The environment holds values that cannot be used.
             Exception: Whatever one of the program's functions raises.
         """
@@ -80,6 +80,7 @@ class DefaultHandlerService:
         if self.hooks.pre_model_fn:
             self.hooks.pre_model_fn(model_dir, context)
         self.model = self.load(model_dir)
+        self._check_model(model_dir)
         times.append(time.monotonic())
         if self.hooks.model_warmup_fn:
             self.hooks.model_warmup_fn(model_dir, self.model, context)
@@ -212,6 +213,26 @@ class DefaultHandlerService:
         """The model's program, and its state: the one that is given where there is such a file."""
         path = user_module.program_path(model_dir, self.settings.program)
         return path, state if path.is_file() else "is not there"
+
+    def _check_model(self, model_dir: str) -> None:
+        """A model that no request could be answered with is not loaded."""
+        if self._asks_in_its_own_way():
+            return
+        reason = model_files.why_mute(self.model)
+        if reason:
+            path = user_module.program_path(model_dir, self.settings.program)
+            raise ModelError(
+                f"The model in {model_dir} can answer no request: {reason}. Expected a model that can be asked, or a "
+                f"predict_fn(data, model) in {path}."
+            )
+
+    def _asks_in_its_own_way(self) -> bool:
+        hooks = self.hooks
+        default = all(
+            getattr(getattr(self, name), "__func__", None) is getattr(DefaultHandlerService, name)
+            for name in ("handle", "predict", "predict_batch")
+        )
+        return bool(hooks.predict_fn or hooks.predict_batch_fn or hooks.transform_fn) or not default
 
     # -- The steps: a request whose step raised has the exception in place of a value from then on --
 
