@@ -13,7 +13,7 @@ import logging
 import re
 import reprlib
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
@@ -194,6 +194,10 @@ def _optional(kind: _Kind[T], help_text: str, *, absent: str = "none") -> T | No
     return _setting(cast("_Kind[T | None]", kind), None, help_text, absent=absent)
 
 
+Overrules = Mapping[str, Sequence[str]]
+_NOTHING: Overrules = {}
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the environment asks for. Made by `from_environ`; a variable that is unset or empty has its default."""
@@ -276,11 +280,12 @@ class Settings:
     expose_tracebacks: bool = _setting(_BOOLEAN, False, "Send tracebacks to callers. For development only.")
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+    def from_environ(cls, environ: Mapping[str, str], overruled_by: Overrules = _NOTHING) -> Settings:
         """Reads all settings from a mapping such as os.environ.
 
         Args:
             environ: The environment. Names that are not settings are ignored; see `warnings_for`.
+            overruled_by: Further variables that set one of ours, by our name for it, and win; the first of them first.
 
         Returns:
             The settings.
@@ -289,7 +294,8 @@ class Settings:
             SettingsError: One or more values cannot be used; it names them all.
         """
         problems: list[str] = []
-        values = {variable.field_name: _value_of(variable, environ, problems) for variable in _VARIABLES}
+        variables = _with_names(overruled_by)
+        values = {variable.field_name: _value_of(variable, environ, problems) for variable in variables}
         if problems:
             raise SettingsError(problems)
         return cls(**values)
@@ -354,6 +360,10 @@ def _declared() -> tuple[_Variable, ...]:
 _VARIABLES = _declared()
 
 
+def _with_names(overruled_by: Overrules) -> list[_Variable]:
+    return [variable._replace(names=(*overruled_by.get(variable.name, ()), *variable.names)) for variable in _VARIABLES]
+
+
 # -- Reading -----------------------------------------------------------------------------------------------------------
 
 
@@ -370,11 +380,12 @@ def _value_of(variable: _Variable, environ: Mapping[str, str], problems: list[st
             values.append(variable.kind.parse(environ[name].strip()))
         except ValueError as error:
             expected = str(error) or variable.kind.accepts
-            problems.append(f"{name}={_quoted(environ[name])}: expected {expected}")
+            problems.append(f"{name}={quoted(environ[name])}: expected {expected}")
     return values[0] if values else variable.default
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A value as messages show it: quoted, and not at any length."""
     shortener = reprlib.Repr()
     shortener.maxstring = 120
     return shortener.repr(text)
@@ -401,15 +412,19 @@ class Row(NamedTuple):
     help: str
 
 
-def listing(environ: Mapping[str, str]) -> list[Row]:
+def listing(environ: Mapping[str, str], overruled_by: Overrules = _NOTHING) -> list[Row]:
     """Every setting with the value in force and where it came from.
+
+    Args:
+        environ: The environment.
+        overruled_by: As for `Settings.from_environ`.
 
     Raises:
         SettingsError: One or more values cannot be used; it names them all.
     """
-    settings = Settings.from_environ(environ)
+    settings = Settings.from_environ(environ, overruled_by)
     rows = []
-    for variable in _VARIABLES:
+    for variable in _with_names(overruled_by):
         source = next(iter(_names_set(variable, environ)), "default")
         value = variable.show(getattr(settings, variable.field_name))
         rows.append(Row(variable.name, value, source, variable.unit, variable.help))
