@@ -7,12 +7,10 @@ is one, and so is a module that defines one subclass; a second class here would 
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Mapping, Sequence, Set
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Callable
 
 from sagemaker_inference_lite import codecs, log_lines, model_files, user_module
@@ -21,8 +19,6 @@ from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import ModelError, UnsupportedMediaTypeError
 from sagemaker_inference_lite.failures import failure, refuse_stream
 from sagemaker_inference_lite.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 
 class DefaultHandlerService:
@@ -89,7 +85,8 @@ class DefaultHandlerService:
         self.initialized = True
         steps = [1000 * (after - before) for before, after in zip(times, times[1:])]
         program, state = self._program(model_dir, "is imported")
-        logger.info("%s %s: %.0f ms; model loaded: %.0f ms; warmed up: %.0f ms", program, state, *steps)
+        report = f"{program} {state}: %.0f ms; model loaded: %.0f ms; warmed up: %.0f ms"
+        context.load_report = report % tuple(steps)
 
     def handle(self, data: Sequence[Mapping[str, Any]] | None, context: Context) -> list[bytes] | None:
         """Answers the requests of a batch, each with its own status, content type and error.
@@ -209,10 +206,10 @@ class DefaultHandlerService:
         refuse_stream(prediction)
         return codecs.encode(prediction, accept)
 
-    def _program(self, model_dir: str, state: str) -> tuple[Path, str]:
+    def _program(self, model_dir: str, state: str) -> tuple[str, str]:
         """The model's program, and its state: the one that is given where there is such a file."""
         path = user_module.program_path(model_dir, self.settings.program)
-        return path, state if path.is_file() else "is not there"
+        return path, state if os.path.isfile(path) else "is not there"
 
     def _check_model(self, model_dir: str) -> None:
         """A model that no request could be answered with is not loaded."""

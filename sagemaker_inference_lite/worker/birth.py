@@ -8,7 +8,6 @@ import os
 import socket
 import sys
 from collections.abc import MutableMapping, Sequence
-from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 from sagemaker_inference_lite.mms import wire
@@ -44,7 +43,7 @@ class Birth(NamedTuple):
     page: SlotPage
     events: socket.socket
     outputs: tuple[int, int]
-    packages: Path
+    packages: str
     refusal: worker.Refusal | None = None
 
 
@@ -129,7 +128,7 @@ def _finish() -> None:
 
 def to_order(birth: Birth) -> tuple[dict[str, Any], list[int]]:
     """A birth as JSON has it, and the files that belong to it, for another process to fork the worker."""
-    order = {"load": birth.load, "page": birth.page.number, "packages": str(birth.packages)}
+    order = {"load": birth.load, "page": birth.page.number, "packages": birth.packages}
     return order, [birth.connection.sock.fileno(), birth.events.fileno(), *birth.outputs]
 
 
@@ -146,5 +145,5 @@ def of_order(order: dict[str, Any], files: Sequence[int], inheritance: Inheritan
         inheritance.pages.at(order["page"]),
         events,
         (outputs[0], outputs[1]),
-        Path(order["packages"]),
+        order["packages"],
     )

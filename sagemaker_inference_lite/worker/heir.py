@@ -9,7 +9,6 @@ and who replaces the heir.
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -22,7 +21,8 @@ from contextlib import suppress
 from typing import Any, Callable
 
 from sagemaker_inference_lite.worker.after_fork import die_with_parent, prctl
-from sagemaker_inference_lite.worker.imports import import_all
+from sagemaker_inference_lite.worker.before_fork import settle_memory
+from sagemaker_inference_lite.worker.imports import import_all, look_up_ahead
 
 logger = logging.getLogger(__name__)
 
@@ -119,9 +119,8 @@ def _import(control: socket.socket, modules: Sequence[str], zygote: int) -> bool
     die_with_parent(zygote)
     begun = time.monotonic()
     outcome = import_all(modules, lambda package: _say(control, {"at": package}))
-    gc.collect()
-    # Objects that the collector never visits again are pages that no worker has to copy.
-    gc.freeze()
+    look_up_ahead()
+    settle_memory()
     _say(control, {**outcome._asdict(), "milliseconds": 1000 * (time.monotonic() - begun)})
     return not outcome.threads_of
 

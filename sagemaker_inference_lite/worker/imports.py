@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby, takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -99,6 +100,18 @@ def _import_each(names: Iterator[str]) -> Iterator[tuple[str, str | None]]:
             yield name, f"{type(error).__name__}: {error}"
         else:
             yield name, None
+
+
+def look_up_ahead() -> None:
+    """Has packages look up now, before a fork, what they look up when they are first asked, and keep.
+
+    Scikit-learn, from 1.6 on, asks narwhals of the first data that it is given, and that looks for plug-ins in the
+    metadata of all packages that are installed: 2.2 MB of each worker's own.
+    """
+    narwhals = sys.modules.get("narwhals")
+    if narwhals is not None:
+        with suppress(Exception):  # then it is looked up later
+            narwhals.from_native(None, pass_through=True)
 
 
 def count_threads() -> int:

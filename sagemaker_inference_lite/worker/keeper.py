@@ -7,7 +7,6 @@ so it is asked for by a setting; where the keeper sees that a model is not, the 
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from sagemaker_inference_lite import log_lines
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker import birth, worker
 from sagemaker_inference_lite.worker.after_fork import become_worker
+from sagemaker_inference_lite.worker.before_fork import settle_memory
 from sagemaker_inference_lite.worker.birth import Inheritance
 from sagemaker_inference_lite.worker.heir import serve_orders
 from sagemaker_inference_lite.worker.imports import count_threads
@@ -46,10 +46,10 @@ def become_keeper(
         log_lines.belong_to_model(load.model_name)
         begun = time.monotonic()
         loaded = worker.load_model(load, inheritance.handler, inheritance.entry_point, inheritance.environ)
+        if loaded.context.load_report:
+            logger.info("%s", loaded.context.load_report)
         said = {"milliseconds": int(1000 * (time.monotonic() - begun)), "unfit": _why_unfit()}
-        gc.collect()
-        # Objects that the collector never visits again are pages that no worker has to copy.
-        gc.freeze()
+        settle_memory()
         score.waits()
         control.send(json.dumps(said).encode())
         if said["unfit"]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import gc
 import importlib
 import itertools
 import logging
@@ -39,10 +38,11 @@ from sagemaker_inference_lite.requirements import overlay
 from sagemaker_inference_lite.settings import Settings
 from sagemaker_inference_lite.worker import answers, slot_page, worker
 from sagemaker_inference_lite.worker.answers import AnswerOptions
+from sagemaker_inference_lite.worker.before_fork import settle_memory
 from sagemaker_inference_lite.worker.birth import Inheritance
 from sagemaker_inference_lite.worker.connection import Connection
 from sagemaker_inference_lite.worker.event_loop import EventLoop
-from sagemaker_inference_lite.worker.imports import image_directories
+from sagemaker_inference_lite.worker.imports import image_directories, look_up_ahead
 from sagemaker_inference_lite.worker.loader import import_handler
 from sagemaker_inference_lite.worker.models import Model, Slot
 from sagemaker_inference_lite.worker.nursery import Nursery
@@ -101,9 +101,8 @@ class Zygote:
         self._loop.watch(listener, lambda: self._accept_worker(listener))
         self._loop.watch(self._supervisor.sock, self._supervisor_gone)
         self._loop.wake_for_children()
-        # Objects that the collector never visits again are pages that no worker has to copy.
-        gc.collect()
-        gc.freeze()
+        look_up_ahead()
+        settle_memory()
         self._supervisor.tell({"event": "ready"})
         while not self._stopping:
             self._turn()
@@ -269,6 +268,9 @@ class Zygote:
         if said.startswith(worker.LOADED):
             if not slot.closed:
                 self._loaded(slot, int(said[len(worker.LOADED) :]))
+        elif said.startswith(worker.REPORT):
+            report = said[len(worker.REPORT) :].decode(errors="replace")
+            logger.info("model %s: %s", slot.model_name, "".join(c if c.isprintable() else "?" for c in report))
         elif said.startswith(worker.IMPORTED):
             self._nursery.consider(said[len(worker.IMPORTED) :].decode().split())
         else:

@@ -255,9 +255,8 @@ def test_a_subclass_that_asks_the_model_may_have_any(method: str) -> None:
         assert service.model == {}
 
 
-def test_functions_around_the_load(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_functions_around_the_load(tmp_path: Path) -> None:
     """pre_model_fn is called before the model is loaded, model_warmup_fn with the model before any request."""
-    caplog.set_level(logging.INFO)
     service = make(
         tmp_path,
         """
@@ -267,18 +266,19 @@ def test_functions_around_the_load(tmp_path: Path, caplog: pytest.LogCaptureFixt
         def model_warmup_fn(model_dir, model, context): calls.append(["warm", model(0) is calls, context.model_name])
         """,
     )
+    loaded_in = service.context
     expected = [["pre", str(tmp_path)], ["load", str(tmp_path)], ["warm", True, "model"]]
+    report = loaded_in.load_report
     assert json.loads(call(service, PLAIN)[0][0]) == expected
-    assert f"{tmp_path / 'code' / 'inference.py'} is imported: " in caplog.text
-    assert re.search(r"imported: \d+ ms; model loaded: \d+ ms; warmed up: \d+ ms", caplog.text)
+    assert report.startswith(f"{tmp_path / 'code' / 'inference.py'} is imported: ")
+    assert re.search(r"imported: \d+ ms; model loaded: \d+ ms; warmed up: \d+ ms", report)
 
 
-def test_a_program_that_is_not_there_is_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_program_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     """A model that is served without a program says where one was looked for: its name may have been mistaken."""
-    caplog.set_level(logging.INFO)
     service = Echo(Settings(program="infrence.py"))
     service.initialize(Context("model", str(tmp_path)))
-    assert f"{tmp_path / 'code' / 'infrence.py'} is not there: " in caplog.text
+    assert f"{tmp_path / 'code' / 'infrence.py'} is not there: " in service.context.load_report
 
 
 @pytest.mark.parametrize("name", ["pre_model_fn", "model_warmup_fn"])
