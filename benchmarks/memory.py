@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a further model costs: a worker's private memory at each step of its birth, on each Python that is found.
 
-    python benchmarks/memory.py [--python VERSION ...] [--models N] [--package NAME=VERSION ...]
+    python benchmarks/memory.py [--python VERSION ...] [--models N]
 
 On a real server, with the default handler service. Models' own programs import scikit-learn, and each model makes a
 regression. The first has everything imported ahead; the others are measured. Private memory is what no other process

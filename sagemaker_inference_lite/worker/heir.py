@@ -21,8 +21,8 @@ from contextlib import suppress
 from typing import Any, Callable
 
 from sagemaker_inference_lite.worker.after_fork import die_with_parent, prctl
-from sagemaker_inference_lite.worker.before_fork import settle_memory
-from sagemaker_inference_lite.worker.imports import import_all, look_up_ahead
+from sagemaker_inference_lite.worker.before_fork import prepare_to_fork
+from sagemaker_inference_lite.worker.imports import import_all
 
 logger = logging.getLogger(__name__)
 
@@ -119,8 +119,7 @@ def _import(control: socket.socket, modules: Sequence[str], zygote: int) -> bool
     die_with_parent(zygote)
     begun = time.monotonic()
     outcome = import_all(modules, lambda package: _say(control, {"at": package}))
-    look_up_ahead()
-    settle_memory()
+    prepare_to_fork()
     _say(control, {**outcome._asdict(), "milliseconds": 1000 * (time.monotonic() - begun)})
     return not outcome.threads_of
 

@@ -20,7 +20,7 @@ from sagemaker_inference_lite import log_lines
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker import birth, worker
 from sagemaker_inference_lite.worker.after_fork import become_worker
-from sagemaker_inference_lite.worker.before_fork import settle_memory
+from sagemaker_inference_lite.worker.before_fork import prepare_to_fork
 from sagemaker_inference_lite.worker.birth import Inheritance
 from sagemaker_inference_lite.worker.heir import serve_orders
 from sagemaker_inference_lite.worker.imports import count_threads
@@ -49,7 +49,7 @@ def become_keeper(
         if loaded.context.load_report:
             logger.info("%s", loaded.context.load_report)
         said = {"milliseconds": int(1000 * (time.monotonic() - begun)), "unfit": _why_unfit()}
-        settle_memory()
+        prepare_to_fork()
         score.waits()
         control.send(json.dumps(said).encode())
         if said["unfit"]:

@@ -85,12 +85,12 @@ def start_handler(entry_point: Any, context: Context) -> Handle:
 
 def read_manifest(model_dir: str) -> dict[str, Any] | None:
     """MAR-INF/MANIFEST.json of a model archive, None where there is none."""
-    try:
-        with open(os.path.join(model_dir, "MAR-INF", "MANIFEST.json"), encoding="utf-8") as file:
-            manifest: dict[str, Any] = json.load(file)
-            return manifest
-    except FileNotFoundError:
+    path = os.path.join(model_dir, "MAR-INF", "MANIFEST.json")
+    if not os.path.exists(path):
         return None
+    with open(path, encoding="utf-8") as file:
+        manifest: dict[str, Any] = json.load(file)
+        return manifest
 
 
 def _find_file(file: str, directories: Sequence[Path]) -> Path | None:

@@ -38,11 +38,11 @@ from sagemaker_inference_lite.requirements import overlay
 from sagemaker_inference_lite.settings import Settings
 from sagemaker_inference_lite.worker import answers, slot_page, worker
 from sagemaker_inference_lite.worker.answers import AnswerOptions
-from sagemaker_inference_lite.worker.before_fork import settle_memory
+from sagemaker_inference_lite.worker.before_fork import prepare_to_fork
 from sagemaker_inference_lite.worker.birth import Inheritance
 from sagemaker_inference_lite.worker.connection import Connection
 from sagemaker_inference_lite.worker.event_loop import EventLoop
-from sagemaker_inference_lite.worker.imports import image_directories, look_up_ahead
+from sagemaker_inference_lite.worker.imports import image_directories
 from sagemaker_inference_lite.worker.loader import import_handler
 from sagemaker_inference_lite.worker.models import Model, Slot
 from sagemaker_inference_lite.worker.nursery import Nursery
@@ -101,8 +101,7 @@ class Zygote:
         self._loop.watch(listener, lambda: self._accept_worker(listener))
         self._loop.watch(self._supervisor.sock, self._supervisor_gone)
         self._loop.wake_for_children()
-        look_up_ahead()
-        settle_memory()
+        prepare_to_fork()
         self._supervisor.tell({"event": "ready"})
         while not self._stopping:
             self._turn()
