@@ -12,7 +12,7 @@ TESTS := $(PYTHON) tools/run_tests.py
 TYPED := sagemaker_inference_lite setup.py tools tests $(wildcard benchmarks/*.py container/*.py demo/*.py java/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve test test-all test-frameworks test-container check format bench bench-quick bench-codecs clean
+.PHONY: help venv demo serve test test-all test-frameworks test-container check format bench bench-quick bench-codecs bench-memory clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench-quick: ## The same in three minutes: the main figures, beside sagemaker-in
 
 bench-codecs: ## Measure the codecs beside those of sagemaker-inference
 	@$(PYTHON) benchmarks/codecs.py $(ARGS)
+
+bench-memory: ## Measure a worker's private memory at each step of its birth, on each Python that is found
+	@$(PYTHON) benchmarks/memory.py $(ARGS)
 
 clean: ## Remove all that these targets have made
 	rm -rf .venv build dist htmlcov .coverage .coverage.* *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -54,6 +54,8 @@ EXTRAS = {
     ],
     # What tests/frameworks/ serves: what people put behind endpoints, and handlers that were written for others.
     "frameworks": [
+        "catboost>=1.2",
+        "lightgbm>=4",
         "onnxruntime>=1.16",
         # The last release needs numpy < 2 (by way of pyctcdecode), which has no wheels for Python 3.13, and imports
         # from transformers what version 5 has no more.
@@ -63,6 +65,7 @@ EXTRAS = {
         "skl2onnx>=1.16",
         "torch>=2.13.0,<2.13.1",
         "transformers>=4.57,<5; python_version < '3.13'",
+        "xgboost-cpu>=2.1",  # xgboost itself has 200 MB more for GPUs
     ],
     # What tests/container/ pushes with, and to: AWS's command line, and a server that answers for AWS.
     "container": ["awscli>=1.29.19", "bcrypt>=4", "moto[server]>=5"],

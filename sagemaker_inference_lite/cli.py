@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sagemaker_inference_lite import __version__, standard_streams
 from sagemaker_inference_lite.errors import LaunchError
+from sagemaker_inference_lite.mms import properties
 from sagemaker_inference_lite.prepare import prepare
 from sagemaker_inference_lite.settings import listing, markdown_table, warnings_for
 
@@ -76,9 +77,10 @@ def _settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if arguments.markdown:
         print(markdown_table())
         return 0
-    for sentence in warnings_for(environ):
+    for sentence in (*warnings_for(environ), *properties.warnings_for(environ)):
         print(f"warning: {sentence}", file=sys.stderr)
-    rows = listing(environ)
+    properties.read_settings(environ)  # which names the mistakes in variables of MMS's too
+    rows = listing(environ, properties.OVERRULED_BY)
     table = [("VARIABLE", "VALUE", "UNIT", "SET BY"), *((row.name, row.value, row.unit, row.source) for row in rows)]
     meanings = ["", *(row.help for row in rows)] if arguments.explain else []
     print(_columns(table, meanings))

@@ -117,6 +117,7 @@ class Context:
         model_name: The name under which the model was loaded.
         manifest: MAR-INF/MANIFEST.json of a model archive, else None.
         request_ids: The front end's id of each request, by place in the batch; None while loading.
+        load_report: A line about the load for the log, set by the handler if it likes.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Context:
         self.model_name = model_name
         self.manifest = manifest
         self.request_ids: dict[int, str] | None = None
+        self.load_report = ""
         self._system_properties: dict[str, Any] = {
             "model_dir": model_dir,
             "gpu_id": gpu,

@@ -7,23 +7,19 @@ is one, and so is a module that defines one subclass; a second class here would 
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Mapping, Sequence, Set
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Callable
 
 from sagemaker_inference_lite import codecs, log_lines, model_files, user_module
 from sagemaker_inference_lite.content_types import JSON, OCTET_STREAM, TEXT_PLAIN, accepts_anything, preferred
 from sagemaker_inference_lite.context import Context
-from sagemaker_inference_lite.errors import UnsupportedMediaTypeError
+from sagemaker_inference_lite.errors import ModelError, UnsupportedMediaTypeError
 from sagemaker_inference_lite.failures import failure, refuse_stream
 from sagemaker_inference_lite.forms import Form
 from sagemaker_inference_lite.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 
 class DefaultHandlerService:
@@ -67,7 +63,7 @@ class DefaultHandlerService:
         long each took.
 
         Raises:
-            ModelError: The model or its program cannot be loaded.
+            ModelError: The model or its program cannot be loaded, or nothing could ever ask the model.
             SettingsError: The environment holds values that cannot be used.
             Exception: Whatever one of the program's functions raises.
         """
@@ -81,6 +77,7 @@ class DefaultHandlerService:
         if self.hooks.pre_model_fn:
             self.hooks.pre_model_fn(model_dir, context)
         self.model = self.load(model_dir)
+        self._check_model(model_dir)
         times.append(time.monotonic())
         if self.hooks.model_warmup_fn:
             self.hooks.model_warmup_fn(model_dir, self.model, context)
@@ -89,7 +86,8 @@ class DefaultHandlerService:
         self.initialized = True
         steps = [1000 * (after - before) for before, after in zip(times, times[1:])]
         program, state = self._program(model_dir, "is imported")
-        logger.info("%s %s: %.0f ms; model loaded: %.0f ms; warmed up: %.0f ms", program, state, *steps)
+        report = f"{program} {state}: %.0f ms; model loaded: %.0f ms; warmed up: %.0f ms"
+        context.load_report = report % tuple(steps)
 
     def handle(self, data: Sequence[Mapping[str, Any]] | None, context: Context) -> list[bytes] | None:
         """Answers the requests of a batch, each with its own status, content type and error.
@@ -209,10 +207,30 @@ class DefaultHandlerService:
         refuse_stream(prediction)
         return codecs.encode(prediction, accept)
 
-    def _program(self, model_dir: str, state: str) -> tuple[Path, str]:
+    def _program(self, model_dir: str, state: str) -> tuple[str, str]:
         """The model's program, and its state: the one that is given where there is such a file."""
         path = user_module.program_path(model_dir, self.settings.program)
-        return path, state if path.is_file() else "is not there"
+        return path, state if os.path.isfile(path) else "is not there"
+
+    def _check_model(self, model_dir: str) -> None:
+        """A model that no request could be answered with is not loaded."""
+        if self._asks_in_its_own_way():
+            return
+        reason = model_files.why_mute(self.model)
+        if reason:
+            path = user_module.program_path(model_dir, self.settings.program)
+            raise ModelError(
+                f"The model in {model_dir} can answer no request: {reason}. Expected a model that can be asked, or a "
+                f"predict_fn(data, model) in {path}."
+            )
+
+    def _asks_in_its_own_way(self) -> bool:
+        hooks = self.hooks
+        default = all(
+            getattr(getattr(self, name), "__func__", None) is getattr(DefaultHandlerService, name)
+            for name in ("handle", "predict", "predict_batch")
+        )
+        return bool(hooks.predict_fn or hooks.predict_batch_fn or hooks.transform_fn) or not default
 
     # -- The steps: a request whose step raised has the exception in place of a value from then on --
 

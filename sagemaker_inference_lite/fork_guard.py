@@ -13,6 +13,7 @@ import atexit
 import logging
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn, Protocol
@@ -93,6 +94,9 @@ def run_exit_functions() -> None:
     """What the end of the interpreter would do, but for unwinding into the frames of whoever forked this process."""
     logging.raiseExceptions = False  # what stands for stderr may refuse to be flushed
     try:
+        # Pools of processes (concurrent.futures, joblib) end theirs here; atexit waits for them without having asked.
+        for function in reversed(getattr(threading, "_threading_atexits", ())):
+            function()
         atexit._run_exitfuncs()
         logging.shutdown()
     finally:

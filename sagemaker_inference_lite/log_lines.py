@@ -51,7 +51,6 @@ def belong_to_model(name: str) -> None:
     """Has all further records of this process carry a model's name."""
     global _model
     _model = name
-    _keep_ours_enabled()  # those among them that have come since install()
 
 
 def belong_to(call: Call | None) -> None:
@@ -79,7 +78,7 @@ def install() -> None:
         return record
 
     logging.setLogRecordFactory(factory)
-    _keep_ours_enabled()
+    keep_ours_enabled()
 
 
 class _Enabled(logging.Logger):
@@ -101,7 +100,8 @@ class _Enabled(logging.Logger):
         pass
 
 
-def _keep_ours_enabled() -> None:
+def keep_ours_enabled() -> None:
+    """To be called again when more of this library may have been imported; before a fork, for all workers."""
     global _known
     loggers = logging.root.manager.loggerDict
     # The new ones are the last, and to look at the others would cost every worker a copy of their pages.

@@ -18,6 +18,7 @@ import importlib
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from numbers import Number
 from pathlib import Path
 from typing import Any, Callable, Literal, NamedTuple
@@ -80,7 +81,10 @@ def load(
 def predict(data: object, model: object) -> object:
     """Asks a model of any kind.
 
-    - One with a method ``predict`` is asked by it.
+    - A Booster of xgboost's gets a DMatrix with the names and types of its own features, in which NaN and null are
+      missing; one of LightGBM's gets rows of float64. Nothing but rows of numbers reaches them: of a text they, and
+      xgboost's other models, would read the file that it names.
+    - Any other with a method ``predict`` is asked by it.
     - An onnxruntime session gets each input as the type that the model declares. ``data`` is the input, or a dict with
       one value for each input's name. Whole numbers become floats where floats are declared, and floats that are
       whole become integers.
@@ -103,16 +107,26 @@ def predict(data: object, model: object) -> object:
         ClientError: 400. data is not what the model declares: another shape, other names, text for numbers.
         TypeError: The model is none of these.
     """
-    ask = getattr(model, "predict", None)
-    if callable(ask):
-        return ask(data)
-    if isinstance(model, _class_of("onnxruntime", "InferenceSession")):
-        return _run_session(data, model)
-    if isinstance(model, _class_of("torch.nn", "Module")):
-        return _run_module(data, model)
-    if not callable(model):
-        raise TypeError(f"a model of type {type(model).__name__} has no method predict and cannot be called")
-    return model(data)
+    ask = _way_to_ask(model)
+    if ask is None:
+        raise TypeError(why_mute(model))
+    return ask(data)
+
+
+def why_mute(model: object) -> str:
+    """Why a model could not be asked by `predict`, whatever the request; "" where it could."""
+    if _way_to_ask(model) is not None:
+        return ""
+    return f"a model of type {type(model).__name__} has no method predict and cannot be called"
+
+
+def _way_to_ask(model: Any) -> Callable[[Any], object] | None:
+    own = getattr(model, "predict", None)
+    kinds = _KINDS_WITH_PREDICT if callable(own) else _KINDS_WITHOUT
+    for module, name, ask in kinds:
+        if isinstance(model, _class_of(module, name)):
+            return partial(ask, model)
+    return next(filter(callable, (own, model)), None)
 
 
 def _class_of(module: str, name: str) -> Any:
@@ -222,7 +236,7 @@ _ONNX_TYPES: dict[str, npt.DTypeLike] = {
 }
 
 
-def _run_session(data: object, session: Any) -> object:
+def _run_session(session: Any, data: object) -> object:
     inputs = {each.name: each for each in session.get_inputs()}
     values = _named(data, inputs)
     outputs = session.run(None, {name: _onnx_input(values[name], each) for name, each in inputs.items()})
@@ -307,7 +321,7 @@ _NUMBERS = (int, float, np.number, np.bool_)
 # -- PyTorch -----------------------------------------------------------------------------------------------------------
 
 
-def _run_module(data: object, module: Any) -> object:
+def _run_module(module: Any, data: object) -> object:
     torch = sys.modules["torch"]
     to_tensor = _to_tensor(module, torch)
     with torch.inference_mode():
@@ -388,3 +402,57 @@ def _to_numpy(value: Any, torch: Any) -> object:
         kind = list if isinstance(value, list) else tuple
         return kind(_to_numpy(each, torch) for each in value)
     return value
+
+
+# -- Boosted trees -----------------------------------------------------------------------------------------------------
+
+
+def _run_xgboost(booster: Any, data: object) -> object:
+    types = booster.feature_types
+    matrix = sys.modules["xgboost"].DMatrix(
+        _rows(data, booster.num_features()),
+        feature_names=booster.feature_names,
+        feature_types=types,
+        enable_categorical="c" in (types or ()),
+    )
+    return booster.predict(matrix)
+
+
+def _run_lightgbm(booster: Any, data: object) -> object:
+    return booster.predict(_rows(data, booster.num_feature()))
+
+
+def _rows(data: Any, features: int) -> object:
+    """The rows of a request as float64, or as the sparse matrix that they are."""
+    rows = data if hasattr(data, "tocsr") else _dense(data, features)
+    if rows.ndim != 2 or rows.shape[1] != features:
+        shape = list(rows.shape)
+        raise ClientError(400, f"The model takes rows of {features} numbers; the request's shape is {shape}.")
+    return rows
+
+
+def _dense(data: object, features: int) -> Array:
+    if not isinstance(data, (np.ndarray, list)):
+        raise ClientError(400, f"The model takes rows of {features} numbers; the request is none.")
+    return _cast(data, np.dtype(np.float64), "The model")
+
+
+def _run_without_text(model: Any, data: object) -> object:
+    """Asks a model whose own predict() takes a text for the name of a file."""
+    if isinstance(data, (str, bytes)):
+        raise ClientError(400, "The model takes rows of numbers; the request is text.")
+    return model.predict(data)
+
+
+_Kinds = tuple[tuple[str, str, Callable[[Any, Any], object]], ...]
+
+# Models that are asked in a way of their own: what they are instances of, and what asks them.
+_KINDS_WITH_PREDICT: _Kinds = (
+    ("xgboost", "Booster", _run_xgboost),
+    ("xgboost", "XGBModel", _run_without_text),
+    ("lightgbm", "Booster", _run_lightgbm),
+)
+_KINDS_WITHOUT: _Kinds = (
+    ("onnxruntime", "InferenceSession", _run_session),
+    ("torch.nn", "Module", _run_module),
+)

@@ -61,7 +61,7 @@ _STDOUT = 1
 def start_model_server(handler_service: str | None = None) -> None:
     """Serve the model, or the models, of this container until it is asked to stop.
 
-    Reads SAGEMAKER_* from the environment (see ``settings``), launches Multi Model Server and supervises it.
+    Reads SAGEMAKER_* and MMS_* from the environment (see ``settings``), launches Multi Model Server and supervises it.
     Returns after SIGTERM or SIGINT, once every answer that was owed has been given or
     SAGEMAKER_MODEL_SERVER_DRAIN_SECONDS have passed, and within 28 seconds in any case. A second signal ends
     everything at once. Signals are handled only where this is called from the main thread.
@@ -84,7 +84,7 @@ def start_model_server(handler_service: str | None = None) -> None:
         StartTimeoutError: a process did not become ready in time.
     """
     environ = dict(os.environ)
-    settings = Settings.from_environ(environ)
+    settings = properties.read_settings(environ)
     standard_streams.occupy()
     _configure_logging(settings.container_log_level)
     with Loop() as loop, private_directory("sil-") as directory, _Server(settings, environ, loop, directory) as server:
@@ -148,12 +148,8 @@ class _Server:
         if self._library is None:
             native_library.check_directory(self._directory)
         self._most_workers = sizing.most_workers(preflight.raise_open_file_limit())
-        for warning in warnings_for(self._environ):
+        for warning in (*warnings_for(self._environ), *properties.warnings_for(self._environ)):
             logger.warning("%s", warning)
-        for name in command.ignored_variables(self._environ):
-            logger.warning(
-                "%s=%r has no effect: this library writes the server's configuration", name, self._environ[name]
-            )
 
     def install_requirements(self) -> bool:
         """Single-model mode: install what the model asks for, before anything of the handler is imported.
@@ -211,7 +207,7 @@ class _Server:
         argv = [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else []), "-m", _ZYGOTE_MODULE]
         argv += [f"--supervisor-fd={theirs.fileno()}", f"--directory={self._directory}", f"--handler={self._handler}"]
         for name in ("max_request_size", "max_response_size"):
-            argv += [f"--{name.replace('_', '-')}={properties.number(self._in_force, name)}"]
+            argv += [f"--{name.replace('_', '-')}={self._in_force[name]}"]
         argv += ["--decode-input"] if self._in_force["decode_input_request"].lower() == "true" else []
         argv += [] if self._requirements is None else [f"--packages={self._packages}"]
         # Where a relative handler may be.
@@ -243,11 +239,14 @@ class _Server:
             "its classes archived" if archive else "without an archive of its classes",
         )
         logger.info("%s", self._size)
-        return ChildProcess("The front end (Java)", argv, command.environment(self._environ), commands=True)
+        return ChildProcess(
+            "The front end (Java)", argv, properties.environment_of_front_end(self._environ), commands=True
+        )
 
     def _worker_environ(self) -> dict[str, str]:
         """What handlers see. Numeric libraries read their number of threads once, when they are imported."""
-        environ = properties.without_blacklisted(self._environ, self._in_force)
+        environ = properties.environment_of_workers(self._environ, self._settings)
+        environ = properties.without_blacklisted(environ, self._in_force)
         return {
             "OMP_NUM_THREADS": str(self._size.threads.value),
             # torch.cuda.is_available() would initialise CUDA in the zygote, which none of its forks could use then.

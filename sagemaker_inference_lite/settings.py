@@ -13,8 +13,9 @@ import logging
 import re
 import reprlib
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
@@ -194,6 +195,10 @@ def _optional(kind: _Kind[T], help_text: str, *, absent: str = "none") -> T | No
     return _setting(cast("_Kind[T | None]", kind), None, help_text, absent=absent)
 
 
+Overrules = Mapping[str, Sequence[str]]
+_NOTHING: Overrules = {}
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the environment asks for. Made by `from_environ`; a variable that is unset or empty has its default."""
@@ -276,11 +281,12 @@ class Settings:
     expose_tracebacks: bool = _setting(_BOOLEAN, False, "Send tracebacks to callers. For development only.")
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+    def from_environ(cls, environ: Mapping[str, str], overruled_by: Overrules = _NOTHING) -> Settings:
         """Reads all settings from a mapping such as os.environ.
 
         Args:
             environ: The environment. Names that are not settings are ignored; see `warnings_for`.
+            overruled_by: Further variables that set one of ours, by our name for it, and win; the first of them first.
 
         Returns:
             The settings.
@@ -288,11 +294,10 @@ class Settings:
         Raises:
             SettingsError: One or more values cannot be used; it names them all.
         """
-        problems: list[str] = []
-        values = {variable.field_name: _value_of(variable, environ, problems) for variable in _VARIABLES}
-        if problems:
-            raise SettingsError(problems)
-        return cls(**values)
+        further = tuple((name, tuple(others)) for name, others in overruled_by.items())
+        wanted = {other for _, others in further for other in others}
+        set_to = tuple((name, environ[name]) for name in environ if name.startswith(PREFIX) or name in wanted)
+        return _read(set_to, further)
 
     @property
     def model_dir(self) -> Path:
@@ -319,6 +324,17 @@ class Settings:
             return True
         low, high = self.safe_port_range
         return low <= port <= high
+
+
+@lru_cache(maxsize=1)
+def _read(set_to: tuple[tuple[str, str], ...], overruled_by: tuple[tuple[str, tuple[str, ...]], ...]) -> Settings:
+    # Kept, because each worker reads what the zygote has read before it: that took 0.35 MB of memory of its own.
+    environ, problems = dict(set_to), list[str]()
+    variables = _with_names(dict(overruled_by))
+    values = {variable.field_name: _value_of(variable, environ, problems) for variable in variables}
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**values)
 
 
 class _Variable(NamedTuple):
@@ -354,6 +370,10 @@ def _declared() -> tuple[_Variable, ...]:
 _VARIABLES = _declared()
 
 
+def _with_names(overruled_by: Overrules) -> list[_Variable]:
+    return [variable._replace(names=(*overruled_by.get(variable.name, ()), *variable.names)) for variable in _VARIABLES]
+
+
 # -- Reading -----------------------------------------------------------------------------------------------------------
 
 
@@ -370,11 +390,12 @@ def _value_of(variable: _Variable, environ: Mapping[str, str], problems: list[st
             values.append(variable.kind.parse(environ[name].strip()))
         except ValueError as error:
             expected = str(error) or variable.kind.accepts
-            problems.append(f"{name}={_quoted(environ[name])}: expected {expected}")
+            problems.append(f"{name}={quoted(environ[name])}: expected {expected}")
     return values[0] if values else variable.default
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A value as messages show it: quoted, and not at any length."""
     shortener = reprlib.Repr()
     shortener.maxstring = 120
     return shortener.repr(text)
@@ -401,15 +422,19 @@ class Row(NamedTuple):
     help: str
 
 
-def listing(environ: Mapping[str, str]) -> list[Row]:
+def listing(environ: Mapping[str, str], overruled_by: Overrules = _NOTHING) -> list[Row]:
     """Every setting with the value in force and where it came from.
+
+    Args:
+        environ: The environment.
+        overruled_by: As for `Settings.from_environ`.
 
     Raises:
         SettingsError: One or more values cannot be used; it names them all.
     """
-    settings = Settings.from_environ(environ)
+    settings = Settings.from_environ(environ, overruled_by)
     rows = []
-    for variable in _VARIABLES:
+    for variable in _with_names(overruled_by):
         source = next(iter(_names_set(variable, environ)), "default")
         value = variable.show(getattr(settings, variable.field_name))
         rows.append(Row(variable.name, value, source, variable.unit, variable.help))

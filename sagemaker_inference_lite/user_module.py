@@ -18,21 +18,25 @@ comes first, for the modules that lie beside the program.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
+import importlib.util
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Union
 
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import ModelError
 from sagemaker_inference_lite.printable import named
-from sagemaker_inference_lite.python_file import import_file, put_first_on_path
+from sagemaker_inference_lite.python_file import import_by_own_name, import_file, is_of_file, put_first_on_path
 
 CODE_DIRECTORY = "code"
+
+# What the standard library's module of that name is called beside a package code/.
+_STANDARD = "_code_of_the_standard_library"
 
 # The functions that a program may define, and their arguments before the context.
 _ARGUMENTS = {
@@ -76,9 +80,12 @@ class Hooks:
 def load(model_dir: str, program: str = "inference.py") -> Hooks:
     """Imports a model's program and checks its functions.
 
-    The program becomes a module under a name made of its whole path, so that the programs of two models, which are
-    both called inference.py, never meet. Where its directory is a package (it holds ``__init__.py``), the program is
-    a module of that package, and relative imports work.
+    The program is the module that its file says, ``inference``: so the modules beside it, pickles of its classes and
+    interpreters that it starts find it. Each model has a process of its own, so the programs of two never meet; and a
+    module of that name that the handler has imported from elsewhere is forgotten. Only where a module of the standard
+    library or of an installed package has been imported under that name, the program has a longer one. Where
+    its directory is a package (it holds ``__init__.py``), the program is ``code.inference`` as well, and relative
+    imports work.
 
     Args:
         model_dir: The model's directory.
@@ -92,25 +99,25 @@ def load(model_dir: str, program: str = "inference.py") -> Hooks:
             above, or two functions are defined of which one would never be called. The message names the file,
             and the function with what was found and what was expected.
     """
-    directory = Path(model_dir, CODE_DIRECTORY).absolute()
+    code = os.path.abspath(os.path.join(model_dir, CODE_DIRECTORY))
     path = program_path(model_dir, program)
-    if directory.is_dir():
-        put_first_on_path(directory)
-    if not path.is_file():
+    if os.path.isdir(code):
+        put_first_on_path(code)
+    if not os.path.isfile(path):
         return Hooks()
-    module = _import(path, directory)
+    module = _import(path, code)
     hooks = Hooks(**{name: _hook(module, name, path) for name in _ARGUMENTS})
     _check_none_is_idle(hooks, path)
     return hooks
 
 
-def program_path(model_dir: str, program: str = "inference.py") -> Path:
+def program_path(model_dir: str, program: str = "inference.py") -> str:
     """Where a model's program is, if it has one: an absolute path."""
     name = program if program.endswith(".py") else program + ".py"
-    return Path(model_dir, CODE_DIRECTORY, name).absolute()
+    return os.path.abspath(os.path.join(model_dir, CODE_DIRECTORY, name))
 
 
-def _import(path: Path, code: Path) -> ModuleType:
+def _import(path: str, code: str) -> ModuleType:
     try:
         return _import_program(path, code)
     # A program that calls sys.exit() while it is imported has failed to load, and must say so.
@@ -118,36 +125,67 @@ def _import(path: Path, code: Path) -> ModuleType:
         raise ModelError(f"{path} cannot be imported: {named(error)}") from error
 
 
-def _import_program(path: Path, code: Path) -> ModuleType:
-    top = _outermost_package(path.parent, code)
-    if top is None:
-        return import_file(_unique_name(path), path)
-    if top != code:
-        return importlib.import_module(_dotted(path, code))
-    # The directory's own name, "code", is that of a module of the standard library.
-    package = _unique_name(code)
-    import_file(package, code / "__init__.py", package_path=[str(code)])
-    return importlib.import_module(f"{package}.{_dotted(path, code)}")
+def _import_program(path: str, code: str) -> ModuleType:
+    dotted = _dotted(path, code)
+    if dotted and _is_package(code):
+        return _import_from_package(path, code, dotted)
+    if "." in dotted and _finds(dotted, path):
+        return importlib.import_module(dotted)
+    return import_by_own_name(path)
 
 
-def _outermost_package(directory: Path, code: Path) -> Path | None:
-    """The package, code or one below it, that all of a program's packages are in; None without one."""
-    top = None
-    while directory.is_relative_to(code) and directory.joinpath("__init__.py").is_file():
-        top = directory
-        directory = directory.parent
-    return top
+def _is_package(directory: str) -> bool:
+    return os.path.isfile(os.path.join(directory, "__init__.py"))
 
 
-def _dotted(path: Path, code: Path) -> str:
-    return ".".join(path.relative_to(code).with_suffix("").parts)
+def _dotted(path: str, code: str) -> str:
+    """The name under which imports find a program with its ``code`` directory on sys.path; "" for one elsewhere."""
+    directory = os.path.join(code, "")
+    return path[len(directory) : -len(".py")].replace(os.sep, ".") if path.startswith(directory) else ""
 
 
-def _unique_name(path: Path) -> str:
-    return f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+def _finds(name: str, path: str) -> bool:
+    """Whether an import of that name finds the file; where a directory of it is called as a package is, none does."""
+    if _is_package(os.path.dirname(path)):
+        return True  # then it cannot be imported as anything else, and an error says why not
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return False
+    return spec is not None and spec.origin is not None and os.path.realpath(spec.origin) == os.path.realpath(path)
 
 
-def _check_none_is_idle(hooks: Hooks, path: Path) -> None:
+def _import_from_package(path: str, code: str, dotted: str) -> ModuleType:
+    """Imports a program of the package ``code``, which the modules beside it find under its own name as well."""
+    own_names = [] if "." in dotted else [dotted]
+    if own_names and is_of_file(sys.modules.get(dotted), path):
+        return sys.modules[dotted]
+    _import_package(code)
+    package, _, name = f"{CODE_DIRECTORY}.{dotted}".rpartition(".")
+    parent = importlib.import_module(package)
+    module = import_file(f"{package}.{name}", path, also=[each for each in own_names if each not in sys.modules])
+    setattr(parent, name, module)
+    return module
+
+
+def _import_package(code: str) -> None:
+    """Imports the code directory as the package ``code``.
+
+    Interpreters that this one starts find it under no other name. It is also that of a module of the standard library,
+    whose functions the package has where it defines none of that name: pdb needs them, which torch imports.
+    """
+    if hasattr(sys.modules.get(CODE_DIRECTORY), "__path__"):  # of another model, in a process that has loaded two
+        for name in [name for name in sys.modules if name.startswith(f"{CODE_DIRECTORY}.")]:
+            del sys.modules[name]
+    package = import_file(CODE_DIRECTORY, os.path.join(code, "__init__.py"), package_path=[code])
+    source = os.path.join(os.path.dirname(os.__file__), "code.py")
+    if os.path.isfile(source):
+        standard = import_file(_STANDARD, source)
+        for name in standard.__all__:
+            vars(package).setdefault(name, getattr(standard, name))
+
+
+def _check_none_is_idle(hooks: Hooks, path: str) -> None:
     for name, others in _INSTEAD.items():
         idle = [other for other in others if getattr(hooks, other)]
         if getattr(hooks, name) and idle:
@@ -157,7 +195,7 @@ def _check_none_is_idle(hooks: Hooks, path: Path) -> None:
             )
 
 
-def _hook(module: ModuleType, name: str, path: Path) -> Callable[..., object] | None:
+def _hook(module: ModuleType, name: str, path: str) -> Callable[..., object] | None:
     function = getattr(module, name, None)
     if function is None:
         return None
@@ -177,6 +215,8 @@ class _SignatureError(Exception):
 
 def _with_context(function: Callable[..., object], count: int) -> Callable[..., object]:
     """Makes a function that takes count arguments, and perhaps a context, take both."""
+    if _takes_exactly(function, count):
+        return lambda *arguments: function(*arguments[:-1])
     try:
         signature = inspect.signature(function)
     except ValueError:  # written in C, and says nothing of its parameters
@@ -196,6 +236,15 @@ def _with_context(function: Callable[..., object], count: int) -> Callable[..., 
     if is_keyword:
         return lambda *arguments: function(*arguments[:-1], context=arguments[-1])
     return lambda *arguments: function(*arguments[:-1])
+
+
+def _takes_exactly(function: Callable[..., object], count: int) -> bool:
+    """Whether it is a plain function with so many parameters, as nearly all are: to ask inspect takes 0.2 MB."""
+    if not isinstance(function, FunctionType) or vars(function):  # which say what function it wraps, or its signature
+        return False
+    code = function.__code__
+    has_more = code.co_kwonlyargcount or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    return not has_more and code.co_argcount == count and "context" not in code.co_varnames[:count]
 
 
 def _is_context(parameter: inspect.Parameter) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 # Behind everything else: the package that is tested is the installed one.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from benchmarks import environment, load, machine, measure, program, report
+from benchmarks import environment, load, machine, measure, memory, program, report
 from benchmarks.peers.peer import JSON, NPY
 from benchmarks.peers.registry import PEERS
 from benchmarks.results import ROWS, PeerFacts, Results
@@ -173,3 +173,23 @@ def test_a_server_that_ends_says_its_last_words(tmp_path: Path) -> None:
     said = "status 1 before it could answer; its last words: no licence"
     with ServerProcess(argv, dict(os.environ), tmp_path) as server, pytest.raises(ServerError, match=said):
         server.wait_until(lambda: False, 20, "answer")
+
+
+ROLLUP = "00400000-7ffd rollup\nPss: 9 kB\nPrivate_Clean: 4 kB\nPrivate_Dirty: {} kB\nPrivate_Hugetlb: 7 kB\n"
+
+
+def test_births_are_told_apart_by_pid(tmp_path: Path) -> None:
+    """A worker's private memory at each step is what is clean and dirty; what became no worker does not count."""
+    noted = [("forked", 7, 4), ("forked", 8, 8), ("model loaded", 8, 12), ("answered", 8, 16), ("answered", 8, 20)]
+    notes = tmp_path / "notes"
+    notes.write_text("".join(f"{step} {pid}\n{ROLLUP.format(size)}\n" for step, pid, size in noted))
+    (birth,) = memory.births(notes)
+    sizes = {"forked": 12, "model loaded": 16, "first answer": 20, "second answer": 24}
+    assert {step: birth[step] for step in sizes} == {step: 1024 * size for step, size in sizes.items()}
+
+
+def test_the_table_of_memory_shows_what_each_step_adds() -> None:
+    """A row a step, a column a Python: what there is, and what is new."""
+    figures = {step: number / 2 for number, step in enumerate((*memory.STEPS, *memory.ANSWERS), 1)}
+    head, _, first, second, *_ = memory.table({"3.11": figures}).splitlines()
+    assert (head, first, second) == ("| MB after | 3.11 |", "| forked | 0.50 (+0.50) |", "| a worker | 1.00 (+0.50) |")

@@ -33,6 +33,19 @@ def test_settings_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> Non
     assert timeout[1:] == ["70", "seconds", "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS"]
 
 
+def test_settings_know_the_front_end_s_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    """A variable of MMS's that sets one of ours is its source, one without effect is warned of, a mistake is named."""
+    assert main(["settings"], {"MMS_DEFAULT_RESPONSE_TIMEOUT": "900", "MMS_PRELOAD_MODEL": "true"}) == 0
+    printed = capsys.readouterr()
+    (timeout,) = (
+        line.split() for line in printed.out.splitlines() if line.startswith("SAGEMAKER_MODEL_SERVER_TIMEOUT ")
+    )
+    assert timeout[1:] == ["900", "seconds", "MMS_DEFAULT_RESPONSE_TIMEOUT"]
+    assert "warning: MMS_PRELOAD_MODEL='true' has no effect" in printed.err
+    assert main(["settings"], {"MMS_JOB_QUEUE_SIZE": "many"}) == 2
+    assert "MMS_JOB_QUEUE_SIZE='many': expected a whole number" in capsys.readouterr().err
+
+
 def test_columns_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     """All cells of a column begin at the same place, and no line ends in blanks."""
     main(["settings"], {"SAGEMAKER_PROGRAM": "a_file_with_a_rather_long_name_indeed.py"})

@@ -110,7 +110,7 @@ def test_a_factory_that_is_there_already_is_kept(stream: io.StringIO) -> None:
     assert stream.getvalue() == "t-1 5f0c\n"
 
 
-@pytest.mark.parametrize("made", ["before install()", "before the model"])
+@pytest.mark.parametrize("made", ["before install()", "before a fork"])
 def test_an_author_s_configuration_leaves_our_loggers_on(stream: io.StringIO, made: str) -> None:
     """What dictConfig() disables, which is all that is there unless it is told not to, is not this library's log."""
     name = f"{OURS}.{made.partition(' ')[2].partition('(')[0]}"
@@ -118,7 +118,7 @@ def test_an_author_s_configuration_leaves_our_loggers_on(stream: io.StringIO, ma
     if made == "before install()":
         log_lines.install()
     else:
-        log_lines.belong_to_model("wine")
+        log_lines.keep_ours_enabled()
     before = {each: logging.getLogger(each).disabled for each in logging.root.manager.loggerDict}
     ours.addHandler(logger.handlers[-1])
     try:

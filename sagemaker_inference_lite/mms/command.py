@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The front end's command line and environment. Pure, but for finding the installed files."""
+"""The front end's command line. Pure, but for finding the installed files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sagemaker_inference_lite.errors import ModelServerNotFoundError
@@ -36,9 +36,6 @@ _BEHIND_SECONDS = 5
 
 # MaxPayloadInMB of CreateTransformJob takes no more.
 _MAX_TRANSFORM_MIB = 100
-
-# MMS reads these before, or instead of, what it is told on its command line (ConfigManager.java).
-_NOT_PASSED_ON = ("MODEL_SERVER_HOME", "MMS_CONFIG_FILE")
 
 
 def find_model_server_jar() -> Path:
@@ -106,16 +103,6 @@ def command(
         "-f",
         str(properties_file),
     ]
-
-
-def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The front end's environment: the server's own, less what would make MMS look elsewhere."""
-    return {name: value for name, value in environ.items() if name not in _NOT_PASSED_ON}
-
-
-def ignored_variables(environ: Mapping[str, str]) -> list[str]:
-    """Variables that MMS documents and that have no effect here."""
-    return [name for name in _NOT_PASSED_ON if name in environ]
 
 
 def fixed_flags(version: int) -> list[str]:

@@ -3,26 +3,68 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Union
 
-from sagemaker_inference_lite.errors import PreflightError
-from sagemaker_inference_lite.settings import Settings
+from sagemaker_inference_lite.errors import SettingsError
+from sagemaker_inference_lite.settings import Settings, quoted
 from sagemaker_inference_lite.sizing import Size, Sizing
 
-# What ConfigManager takes from the environment as "MMS_" + the key in upper case.
+PREFIX = "MMS_"
+
+# What ConfigManager takes from the environment as "MMS_" + the key in upper case, and what is in force here.
 OVERRIDABLE = frozenset(
     """
-    debug inference_address management_address load_models blacklist_env_vars default_workers_per_model
-    default_response_timeout default_response_timeout_seconds unregister_model_timeout number_of_netty_threads
-    netty_client_threads job_queue_size number_of_gpu async_logging cors_allowed_origin cors_allowed_methods
-    cors_allowed_headers decode_input_request keystore keystore_pass keystore_type certificate_file
-    private_key_file max_request_size max_response_size default_service_handler preload_model model_store
-    prefer_direct_buffer
+    inference_address management_address load_models blacklist_env_vars default_workers_per_model
+    number_of_netty_threads job_queue_size number_of_gpu cors_allowed_origin cors_allowed_methods cors_allowed_headers
+    decode_input_request keystore keystore_pass keystore_type certificate_file private_key_file max_request_size
+    max_response_size default_service_handler model_store
     """.split()
 )
+
+# How long a request may take. MMS takes the first for minutes, whatever its documentation says, and both for a load
+# too: here both are seconds, as users of asynchronous endpoints are told to write them.
+_REQUEST_LIMIT = ("MMS_DEFAULT_RESPONSE_TIMEOUT_SECONDS", "MMS_DEFAULT_RESPONSE_TIMEOUT")
+
+# Settings of ours that MMS's own variables overrule.
+OVERRULED_BY = {"SAGEMAKER_MODEL_SERVER_TIMEOUT": _REQUEST_LIMIT}
+_LIMIT_OF_OURS = "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS"
+
+# What MMS knows and does nothing here, with what does it instead.
+WITHOUT_EFFECT = {
+    "MODEL_SERVER_HOME": "workers are this library's own",
+    "MMS_CONFIG_FILE": "this library writes the server's configuration; set what is in it one by one",
+    "MMS_DEBUG": "SAGEMAKER_CONTAINER_LOG_LEVEL=DEBUG logs more, and SAGEMAKER_MODEL_SERVER_TIMEOUT limits a request",
+    "MMS_ASYNC_LOGGING": "the front end's log is this library's; SAGEMAKER_CONTAINER_LOG_LEVEL sets what is in it",
+    "MMS_NETTY_CLIENT_THREADS": "the threads that serve clients speak with workers too; MMS_NUMBER_OF_NETTY_THREADS "
+    "says how many there are",
+    "MMS_PREFER_DIRECT_BUFFER": "bodies are sent from the memory that they were received into",
+    "MMS_UNREGISTER_MODEL_TIMEOUT": "DELETE waits as long as a request may take, SAGEMAKER_MODEL_SERVER_TIMEOUT",
+    "MMS_PRELOAD_MODEL": "SAGEMAKER_MODEL_SERVER_SHARE_MODEL loads one model for all its workers, and "
+    "SAGEMAKER_MODEL_SERVER_PRELOAD imports modules for all models",
+    # Those that MMS itself reads from its file alone.
+    "MMS_MODEL_SERVER_HOME": "workers are this library's own",
+    "MMS_USE_NATIVE_IO": "the native transport is always used",
+    "MMS_IO_RATIO": "event loops do nothing but input and output",
+    "MMS_METRIC_TIME_INTERVAL": "no metrics are collected",
+    "MMS_ENABLE_ENVVARS_CONFIG": "variables are always heeded",
+    "MMS_VMARGS": "SAGEMAKER_MODEL_SERVER_VMARGS has options of Java's",
+    "MMS_PLUGINS_PATH": "the front end has this library's plug-ins alone",
+}
+
+# Numbers, with the least that each may be.
+_LEAST = {
+    "default_workers_per_model": 0,
+    "number_of_netty_threads": 0,
+    "job_queue_size": 1,
+    "number_of_gpu": 0,
+    "max_request_size": 1,
+    "max_response_size": 1,
+}
+_JAVA_INT_MAX = 2**31 - 1
 
 # The name under which MMS knows the one model of single-model mode. Callers never see it.
 SINGLE_MODEL_NAME = "model"
@@ -76,9 +118,78 @@ def backstop_seconds(settings: Settings) -> int:
     return 4 * settings.startup_timeout + settings.model_server_timeout + _SECONDS_PER_HOUR
 
 
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings that are in force, by SAGEMAKER_* variables and by those of MMS that overrule them.
+
+    Raises:
+        SettingsError: one or more values cannot be used; it names them all, of either kind.
+    """
+    problems = _problems(environ)
+    try:
+        settings = Settings.from_environ(environ, OVERRULED_BY)
+    except SettingsError as error:
+        raise SettingsError([*error.problems, *problems]) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _problems(environ: Mapping[str, str]) -> list[str]:
+    problems = []
+    for key in sorted(OVERRIDABLE):
+        name = PREFIX + key.upper()
+        expected = _expected(key, environ[name]) if name in environ else ""
+        if expected:
+            problems.append(f"{name}={quoted(environ[name])}: expected {expected}")
+    return problems
+
+
+def _expected(key: str, value: str) -> str:
+    """What the front end expects of a property; "" where the value is that."""
+    if key in _LEAST and not (re.fullmatch("[0-9]{1,10}", value) and _LEAST[key] <= int(value) <= _JAVA_INT_MAX):
+        return f"a whole number from {_LEAST[key]} to {_JAVA_INT_MAX}"
+    if key in ("inference_address", "management_address") and not _is_address(value):
+        return _ADDRESSES
+    if key == "blacklist_env_vars":
+        try:
+            re.compile(value)
+        except re.error as error:
+            return f"a regular expression ({error})"
+    return ""
+
+
+def environment_of_workers(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """The environment for processes that know SAGEMAKER_* variables alone."""
+    limit = {_LIMIT_OF_OURS: str(settings.model_server_timeout)} if set(_REQUEST_LIMIT) & set(environ) else {}
+    return {**environ, **limit}
+
+
+def environment_of_front_end(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for Java: what has another meaning there, or would make it look elsewhere, is left out."""
+    left_out = {*WITHOUT_EFFECT, *_REQUEST_LIMIT}
+    return {name: value for name, value in environ.items() if name not in left_out}
+
+
+def warnings_for(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable of MMS's that does nothing here, and for each that looks like one and is none."""
+    return [sentence for name in sorted(environ) if (sentence := _warning(name, environ[name]))]
+
+
+def _warning(name: str, value: str) -> str:
+    if name in WITHOUT_EFFECT:
+        return f"{name}={quoted(value)} has no effect: {WITHOUT_EFFECT[name]}"
+    heeded = [*(PREFIX + key.upper() for key in OVERRIDABLE), *_REQUEST_LIMIT]
+    if not name.startswith(PREFIX) or name in heeded:
+        return ""
+    near = difflib.get_close_matches(name, heeded, n=1, cutoff=0.8)
+    return f"{name} is no variable of Multi Model Server's and is ignored" + (
+        f"; did you mean {near[0]}?" if near else ""
+    )
+
+
 def overridden(properties: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """The properties that will be in force: MMS_* variables overrule what was written."""
-    overrides = {key: environ["MMS_" + key.upper()] for key in OVERRIDABLE if "MMS_" + key.upper() in environ}
+    overrides = {key: environ[PREFIX + key.upper()] for key in OVERRIDABLE if PREFIX + key.upper() in environ}
     return {**properties, **overrides}
 
 
@@ -87,12 +198,9 @@ def sizes_in_force(size: Sizing, properties: Mapping[str, str], environ: Mapping
 
     Args:
         properties: Those that will be in force.
-
-    Raises:
-        PreflightError: a variable holds no number.
     """
-    workers = number(properties, "default_workers_per_model")
-    loops = number(properties, "number_of_netty_threads")
+    workers = int(properties["default_workers_per_model"])
+    loops = int(properties["number_of_netty_threads"])
     if workers != size.workers.value:
         # 0 is for models that get their workers later.
         size = size.with_workers(Size(max(1, workers), "MMS_DEFAULT_WORKERS_PER_MODEL"), environ)
@@ -101,30 +209,10 @@ def sizes_in_force(size: Sizing, properties: Mapping[str, str], environ: Mapping
     return size
 
 
-def number(properties: Mapping[str, str], key: str) -> int:
-    """A property that is a whole number.
-
-    Raises:
-        PreflightError: it is none; then it comes from the environment.
-    """
-    try:
-        return int(properties[key])
-    except ValueError:
-        name = "MMS_" + key.upper()
-        raise PreflightError(f"{name}={properties[key]!r}: expected a whole number.") from None
-
-
 def without_blacklisted(environ: Mapping[str, str], properties: Mapping[str, str]) -> dict[str, str]:
-    """The environment without the variables that blacklist_env_vars, a regular expression, keeps from handlers.
-
-    Raises:
-        PreflightError: it is no regular expression.
-    """
+    """The environment without the variables that blacklist_env_vars, a regular expression, keeps from handlers."""
     pattern = properties.get("blacklist_env_vars", "")
-    try:
-        return {name: value for name, value in environ.items() if not re.fullmatch(pattern, name)}
-    except re.error as error:
-        raise PreflightError(f"MMS_BLACKLIST_ENV_VARS={pattern!r}: not a regular expression: {error}.") from None
+    return {name: value for name, value in environ.items() if not re.fullmatch(pattern, name)}
 
 
 def render(properties: Mapping[str, str]) -> str:
@@ -149,18 +237,24 @@ _PORTS = 32767
 
 Address = Union[tuple[str, int], Path]
 
+_ADDRESS = re.compile(r"(https?)://([^:^/]+)(?::(\d+))?|unix:(/.*)", re.IGNORECASE)
+_ADDRESSES = f"http://HOST:PORT, with a port below {_PORTS}, or unix:/PATH"
+
+
+def _is_address(text: str) -> bool:
+    match = _ADDRESS.fullmatch(text)
+    return match is not None and int(match[3] or 0) < _PORTS
+
 
 def parse_address(address: str) -> Address:
     """Host and port, or the path of a unix socket, of an address in MMS's notation (Connector.java).
 
     Raises:
-        PreflightError: MMS would refuse the text.
+        ValueError: MMS would refuse the text, which read_settings() has found out before.
     """
-    match = re.fullmatch(r"(https?)://([^:^/]+)(?::(\d+))?|unix:(/.*)", address, re.IGNORECASE)
-    if not match or int(match[3] or 0) >= _PORTS:
-        raise PreflightError(
-            f"MMS_INFERENCE_ADDRESS={address!r}: expected http://HOST:PORT, with a port below {_PORTS}, or unix:/PATH."
-        )
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not _is_address(address):
+        raise ValueError(f"{address!r} is no address: expected {_ADDRESSES}")
     scheme, host, port, path = match.groups()
     if path:
         return Path(path)

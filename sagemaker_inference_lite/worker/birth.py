@@ -6,8 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import MutableMapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 from sagemaker_inference_lite import fork_guard
@@ -44,7 +43,7 @@ class Birth(NamedTuple):
     page: SlotPage
     events: socket.socket
     outputs: tuple[int, int]
-    packages: Path
+    packages: str
     refusal: worker.Refusal | None = None
 
 
@@ -55,6 +54,7 @@ class Inheritance(NamedTuple):
         handler: The handler service of models that name none of their own.
         find_entry_point: Returns its entry point; imports it first, in this process, where it cannot be shared.
         image_directories: Where the modules lie that workers of other models may share.
+        environ: Of each process.
         pages: Of all workers.
         max_message: What one request may have in a message, in bytes.
     """
@@ -63,6 +63,7 @@ class Inheritance(NamedTuple):
     handler: str
     find_entry_point: Callable[[], Any]
     image_directories: tuple[str, ...]
+    environ: MutableMapping[str, str]
     options: AnswerOptions
     pages: Pages
     max_message: int
@@ -104,6 +105,7 @@ def live(
             default_handler=inheritance.handler,
             find_default=inheritance.find_entry_point,
             options=inheritance.options,
+            environ=inheritance.environ,
             refusal=birth.refusal,
             provide_packages=lambda model_dir: of_one_model.provide(model_dir, birth.packages, inheritance.settings),
             image_directories=inheritance.image_directories,
@@ -121,7 +123,7 @@ def live(
 
 def to_order(birth: Birth) -> tuple[dict[str, Any], list[int]]:
     """A birth as JSON has it, and the files that belong to it, for another process to fork the worker."""
-    order = {"load": birth.load, "page": birth.page.number, "packages": str(birth.packages)}
+    order = {"load": birth.load, "page": birth.page.number, "packages": birth.packages}
     return order, [birth.connection.sock.fileno(), birth.events.fileno(), *birth.outputs]
 
 
@@ -138,5 +140,5 @@ def of_order(order: dict[str, Any], files: Sequence[int], inheritance: Inheritan
         inheritance.pages.at(order["page"]),
         events,
         (outputs[0], outputs[1]),
-        Path(order["packages"]),
+        order["packages"],
     )

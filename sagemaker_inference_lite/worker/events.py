@@ -18,7 +18,9 @@ LONGEST_EVENT = 100_000
 
 _IMPORTED = b"I"
 _LOADED = b"L"
+_REPORT = b"P"
 _MOST_DIGITS = 12
+_MOST_BYTES_OF_A_CHARACTER = 8  # of one that has no encoding: its escape
 _LONGEST_NAME = 1000
 
 
@@ -34,6 +36,12 @@ class Loaded(NamedTuple):
     milliseconds: int
 
 
+class Report(NamedTuple):
+    """A line about the load, for the log."""
+
+    text: str
+
+
 class End(Enum):
     """The last event: the worker is about to end, and why."""
 
@@ -44,15 +52,17 @@ class End(Enum):
     REFUSED = b"R"  # one request was refused because the model is not there; try to load it again
 
 
-Event = Union[Imported, Loaded, End]
+Event = Union[Imported, Loaded, Report, End]
 
 
 def encode(event: Event) -> bytes:
-    """The packet of an event. Of modules that do not fit the last are left out, and names that parse() refuses."""
+    """The packet of an event. What does not fit is left out: the last modules, names that parse() refuses, text."""
     if isinstance(event, End):
         return bytes(event.value)
     if isinstance(event, Loaded):
         return _LOADED + b"%d" % event.milliseconds
+    if isinstance(event, Report):
+        return _REPORT + event.text[: LONGEST_EVENT // _MOST_BYTES_OF_A_CHARACTER].encode(errors="backslashreplace")
     return _IMPORTED + b"\n".join(_fitting(event.modules))
 
 
@@ -75,19 +85,24 @@ def parse(packet: bytes) -> Event:
     kind, rest = packet[:1], packet[1:]
     if kind == _LOADED and rest.isdigit() and len(rest) <= _MOST_DIGITS:
         return Loaded(int(rest))
-    if kind == _IMPORTED:
-        return Imported(_module_names(rest))
+    if kind in (_IMPORTED, _REPORT):
+        text = _text(rest)
+        return Report(text) if kind == _REPORT else Imported(_module_names(text))
     try:
         return End(packet)
     except ValueError:
         raise WireError(f"{packet[:50]!r} is no event of a worker's") from None
 
 
-def _module_names(text: bytes) -> tuple[str, ...]:
+def _text(data: bytes) -> str:
     try:
-        names = text.decode().split("\n") if text else []
+        return data.decode()
     except UnicodeDecodeError as error:
-        raise WireError(f"names of modules that cannot be read: {error.reason}") from None
+        raise WireError(f"text that cannot be read: {error.reason}") from None
+
+
+def _module_names(text: str) -> tuple[str, ...]:
+    names = text.split("\n") if text else []
     for name in names:
         if not is_module_name(name):
             raise WireError(f"{name[:50]!r} is no name of a module")

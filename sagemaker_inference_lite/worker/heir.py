@@ -9,7 +9,6 @@ and who replaces the heir.
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ from typing import Any, Callable
 
 from sagemaker_inference_lite import fork_guard, standard_streams
 from sagemaker_inference_lite.worker.after_fork import die_with_parent
+from sagemaker_inference_lite.worker.before_fork import prepare_to_fork
 from sagemaker_inference_lite.worker.imports import import_all
 
 logger = logging.getLogger(__name__)
@@ -119,9 +119,7 @@ def _import(control: socket.socket, modules: Sequence[str], zygote: int) -> bool
     outcome = import_all(modules, lambda package: _say(control, {"at": package}))
     fork_guard.release()
     standard_streams.occupy()  # a package may have closed them
-    gc.collect()
-    # Objects that the collector never visits again are pages that no worker has to copy.
-    gc.freeze()
+    prepare_to_fork()
     _say(control, {**outcome._asdict(), "milliseconds": 1000 * (time.monotonic() - begun)})
     return not outcome.unsafe
 

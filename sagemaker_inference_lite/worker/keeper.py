@@ -7,7 +7,6 @@ so it is asked for by a setting; where the keeper sees that a model is not, the 
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.printable import named
 from sagemaker_inference_lite.worker import birth, fork_safety, worker
 from sagemaker_inference_lite.worker.after_fork import become_worker
+from sagemaker_inference_lite.worker.before_fork import prepare_to_fork
 from sagemaker_inference_lite.worker.birth import Inheritance
 from sagemaker_inference_lite.worker.heir import serve_orders
 
@@ -46,16 +46,16 @@ def become_keeper(
         begun = time.monotonic()
         before = fork_safety.held()
         fork_guard.claim([control])
-        loaded = worker.load_model(load, inheritance.handler, inheritance.find_entry_point)
+        loaded = worker.load_model(load, inheritance.handler, inheritance.find_entry_point, inheritance.environ)
         fork_guard.end_if_forked()
         fork_guard.release()
         standard_streams.occupy()  # the model may have closed them
+        if loaded.context.load_report:
+            logger.info("%s", loaded.context.load_report)
         milliseconds = int(1000 * (time.monotonic() - begun))
         unsafe = fork_safety.why_unsafe(before)
         said = {"milliseconds": milliseconds, "unfit": unsafe and f"its load {unsafe}"}
-        gc.collect()
-        # Objects that the collector never visits again are pages that no worker has to copy.
-        gc.freeze()
+        prepare_to_fork()
         score.waits()
         control.send(json.dumps(said).encode())
         if said["unfit"]:

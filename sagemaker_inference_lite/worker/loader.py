@@ -8,9 +8,7 @@ the directories given; what is not found as a file is imported as a module.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import json
 import os
@@ -24,7 +22,7 @@ from typing import Any, Callable, Optional
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import HandlerError
 from sagemaker_inference_lite.printable import named
-from sagemaker_inference_lite.python_file import import_file, put_first_on_path
+from sagemaker_inference_lite.python_file import import_by_own_name, put_first_on_path
 
 Handle = Callable[[Optional[list[dict[str, Any]]], Context], Any]
 
@@ -126,30 +124,10 @@ def _find_file(file: str, directories: Sequence[Path]) -> Path | None:
 def _import_file(path: Path, handler_service: str) -> ModuleType:
     """Import a file under its own name, its directory first on sys.path, so that what lies beside it imports."""
     put_first_on_path(path.parent)
-    name = _module_name(path)
-    if name in sys.modules:
-        return sys.modules[name]
     try:
-        return import_file(name, path)
+        return import_by_own_name(path)
     except BaseException as error:
         raise _import_failed(handler_service, str(path), error) from error
-
-
-def _module_name(path: Path) -> str:
-    """The file's own name, or a longer one where a module of another file has that name already."""
-    stem = path.stem.replace(".", "_")  # what stands before a dot would be taken for a package
-    taken = sys.modules.get(stem)
-    if taken is None and importlib.util.find_spec(stem) is None:
-        return stem
-    origin = getattr(taken, "__file__", None) if taken else _origin(stem)
-    if origin and os.path.realpath(origin) == os.path.realpath(path):
-        return stem
-    return f"{stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-
-
-def _origin(name: str) -> str | None:
-    spec = importlib.util.find_spec(name)
-    return spec.origin if spec else None
 
 
 def _import_module(name: str, handler_service: str) -> ModuleType:

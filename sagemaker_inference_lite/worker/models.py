@@ -8,7 +8,7 @@ import socket
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker import worker
 from sagemaker_inference_lite.worker.connection import Connection
-from sagemaker_inference_lite.worker.events import End
+from sagemaker_inference_lite.worker.events import End, Event
 from sagemaker_inference_lite.worker.restarts import Restarts
 from sagemaker_inference_lite.worker.slot_page import SlotPage
 
@@ -36,7 +36,7 @@ class Slot:
         pid: The worker; None where there is none at the moment.
         forked_at: When the worker was forked, on time.monotonic()'s clock.
         events: Where the worker says that it has loaded the model.
-        imports_told: It has said what its load imported.
+        told: The types of the events that it has told.
         is_refusing: This worker loads nothing, and refuses one request.
         loaded: This worker has loaded the model.
         answered_load: The front end has its answer to LOAD, from this worker or from one before it.
@@ -58,7 +58,7 @@ class Slot:
         self.pid: int | None = None
         self.forked_at = 0.0
         self.events: socket.socket | None = None
-        self.imports_told = False
+        self.told: set[type[Event]] = set()
         self.is_refusing = False
         self.loaded = False
         self.answered_load = False

@@ -74,7 +74,7 @@ class Nursery:
         ours.setblocking(False)
         with ExitStack() as stack, theirs:
             reads, writes = _outputs(stack)
-            birth = Birth(slot.load, slot.connection, slot.page, theirs, writes, packages, refusal)
+            birth = Birth(slot.load, slot.connection, slot.page, theirs, writes, str(packages), refusal)
             pid = self._have_born(birth, ours) or self._fork_worker(birth, (*reads, ours.fileno()))
             self._supervisor.tell({"event": "worker", "model": slot.model_name, "pid": pid}, reads)
         with suppress(OSError):

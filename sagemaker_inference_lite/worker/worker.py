@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import uuid
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -18,7 +19,7 @@ from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.memory import is_memory_error
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.printable import named
-from sagemaker_inference_lite.python_file import put_first_on_path
+from sagemaker_inference_lite.python_file import put_first_on_path, python_path
 from sagemaker_inference_lite.user_module import CODE_DIRECTORY
 from sagemaker_inference_lite.worker import answers, events, slot_page
 from sagemaker_inference_lite.worker.answers import AnswerOptions
@@ -66,6 +67,7 @@ class Job(NamedTuple):
         default_handler: The handler service of models that name none of their own.
         find_default: Returns its entry point, which the zygote has imported already, or has not for good reason.
         image_directories: Where the modules lie that workers of other models may share.
+        environ: This process's.
         provide_packages: Called with the model's directory before anything of the model's is imported.
         refusal: None, or why to refuse one request instead of loading.
         loaded: The model, where it is there already.
@@ -79,7 +81,8 @@ class Job(NamedTuple):
     default_handler: str | None
     find_default: Callable[[], Any]
     options: AnswerOptions
-    provide_packages: Callable[[Path], None]
+    environ: MutableMapping[str, str]
+    provide_packages: Callable[[str], None]
     image_directories: tuple[str, ...] = ()
     refusal: Refusal | None = None
     loaded: Loaded | None = None
@@ -106,7 +109,9 @@ def _serve(job: Job) -> End:
     latest = latest_import()
     begun = time.monotonic()
     try:
-        loaded = job.loaded or load_model(job.load, job.default_handler, job.find_default, job.provide_packages)
+        loaded = job.loaded or load_model(
+            job.load, job.default_handler, job.find_default, job.environ, job.provide_packages
+        )
     except BaseException as error:  # whatever a model raises at its load, SystemExit included, is a failed load
         fork_guard.end_if_forked(error)
         name = job.load.model_name
@@ -119,7 +124,9 @@ def _serve(job: Job) -> End:
     imported = imported_since(latest, job.image_directories)
     if imported:
         job.tell(events.Imported(tuple(imported)))
-    # The zygote logs it: a worker's first line of log costs it 0.4 MB of pages.
+    # The zygote logs both: a worker's first line of log costs it 0.5 MB of pages.
+    if loaded.context.load_report and not job.loaded:
+        job.tell(events.Report(loaded.context.load_report))
     job.tell(events.Loaded(milliseconds))
     return _answer_requests(job, *loaded)
 
@@ -128,13 +135,15 @@ def load_model(
     load: wire.Load,
     default_handler: str | None,
     find_default: Callable[[], Any],
-    provide_packages: Callable[[Path], None] = lambda model_dir: None,
+    environ: MutableMapping[str, str],
+    provide_packages: Callable[[str], None] = lambda model_dir: None,
 ) -> Loaded:
     """Load a model into this process.
 
     Args:
         load: Which one.
         default_handler: As in Job, like the others.
+        environ: Gets PYTHONPATH, for interpreters that the model starts.
 
     Raises:
         BaseException: whatever the model or its handler raises.
@@ -144,12 +153,14 @@ def load_model(
     os.chdir(model_dir)
     if model_dir not in sys.path:
         sys.path.insert(0, model_dir)
+        sys.path_importer_cache.pop(model_dir, None)  # what another model had there, or nobody yet
     context.manifest = read_manifest(model_dir)
     code = os.path.abspath(os.path.join(model_dir, CODE_DIRECTORY))
     if os.path.isdir(code):
-        provide_packages(Path(model_dir))
+        provide_packages(model_dir)
         # AWS's toolkits import a model's program by its name (sagemaker_inference/transformer.py).
-        put_first_on_path(Path(code))
+        put_first_on_path(code)
+    environ["PYTHONPATH"] = python_path()
     is_default = load.handler == default_handler
     entry_point = find_default() if is_default else import_handler(load.handler, [Path(model_dir)])
     return Loaded(start_handler(entry_point, context), context)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import gc
 import itertools
 import logging
 import os
@@ -26,18 +25,21 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 from sagemaker_inference_lite import descendants, fork_guard, log_lines, standard_streams
 from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import HandlerError, WireError
 from sagemaker_inference_lite.exit_status import signal_name
 from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.printable import on_one_line
 from sagemaker_inference_lite.process_group import kill_group
 from sagemaker_inference_lite.requirements import overlay
 from sagemaker_inference_lite.settings import Settings
 from sagemaker_inference_lite.sizing import MOST_WORKERS
 from sagemaker_inference_lite.worker import answers, events, slot_page, worker
 from sagemaker_inference_lite.worker.answers import AnswerOptions
+from sagemaker_inference_lite.worker.before_fork import prepare_to_fork
 from sagemaker_inference_lite.worker.birth import Inheritance
 from sagemaker_inference_lite.worker.connection import Connection
 from sagemaker_inference_lite.worker.event_loop import Callback, EventLoop
@@ -79,8 +81,8 @@ _STOP_SECONDS = 1.0
 # How often a fork looks whether the heir has come that it waits for.
 _EXPECTING_SECONDS = 0.01
 
-# A worker has three events to tell: what it imported, that it has loaded, and why it ends.
-_MOST_EVENTS = 4
+# A worker tells each kind of event once; one more is the look that finds nothing.
+_MOST_EVENTS = 5
 
 _STDOUT = 1
 
@@ -114,9 +116,7 @@ class Zygote:
         self._loop.watch(listener, lambda: self._accept_worker(listener))
         self._loop.watch(self._supervisor.sock, self._supervisor_gone)
         self._loop.wake_for_children()
-        # Objects that the collector never visits again are pages that no worker has to copy.
-        gc.collect()
-        gc.freeze()
+        prepare_to_fork()
         self._supervisor.tell({"event": "ready"})
         self._say_alive()
         while not self._stopping:
@@ -280,7 +280,7 @@ class Zygote:
         slot.page.enter(slot_page.STARTING)
         slot.forked_at = time.monotonic()
         slot.loaded = False
-        slot.imports_told = False
+        slot.told = set()
         slot.is_refusing = refusal is not None
         slot.killed_because = None
         slot.load_deadline = float("inf") if refusal else time.monotonic() + self._settings.startup_timeout
@@ -309,19 +309,18 @@ class Zygote:
             pass  # nothing more
 
     def _take_in(self, slot: Slot, event: events.Event) -> None:
+        is_late = slot.loaded and not isinstance(event, End)
+        if type(event) in slot.told or is_late or (event is End.REFUSED and not slot.is_refusing):
+            raise WireError(f"{event!r} a second time, or out of its turn")
+        slot.told.add(type(event))
         if isinstance(event, End):
-            is_due = slot.end is None and (event is not End.REFUSED or slot.is_refusing)
             slot.end = event
-        elif isinstance(event, events.Loaded):
-            is_due = not slot.loaded
-            if is_due and not slot.closed:
-                self._loaded(slot, event.milliseconds)
-        else:
-            is_due, slot.imports_told = not (slot.loaded or slot.imports_told), True
-            if is_due:
-                self._nursery.consider(event.modules)
-        if not is_due:
-            raise WireError(f"{type(event).__name__} a second time, or out of its turn")
+        elif isinstance(event, events.Imported):
+            self._nursery.consider(event.modules)
+        elif isinstance(event, events.Report):
+            logger.info("model %s: %s", slot.model_name, on_one_line(event.text))
+        elif not slot.closed:
+            self._loaded(slot, event.milliseconds)
 
     def _distrust(self, slot: Slot, error: WireError) -> None:
         """End a worker whose model meddles with what the worker tells the zygote. What it says no more counts."""
@@ -560,6 +559,7 @@ def _prepare(arguments: argparse.Namespace, settings: Settings, supervisor: Supe
         handler=arguments.handler,
         find_entry_point=entry_point_finder(arguments.handler, arguments.look_in, left_out, supervisor),
         image_directories=of_image,
+        environ=os.environ,
         options=AnswerOptions(arguments.max_response_size, settings.expose_tracebacks, arguments.decode_input),
         pages=Pages(MOST_WORKERS),
         max_message=arguments.max_request_size + wire.HEADROOM_BYTES,
@@ -611,4 +611,6 @@ def main() -> int:
 if __name__ == "__main__":
     if not getattr(sys.flags, "safe_path", False):
         del sys.path[0]  # the working directory, which "python -m" puts before the standard library
+    # What multiprocessing starts anew imports the file of __main__ once more, and a handler may write to it.
+    sys.modules["__main__"] = ModuleType("__main__")
     sys.exit(main())

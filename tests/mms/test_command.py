@@ -206,25 +206,6 @@ def test_java_takes_the_options(tmp_path: Path, allow_model_download: bool) -> N
         assert "warning" not in (outcome.stdout + outcome.stderr).lower()
 
 
-# -- the environment --------------------------------------------------------------------------------------------------
-
-
-def test_environment() -> None:
-    """Java gets the server's environment, but for what would make it look for its files elsewhere."""
-    environ = {"PATH": "/bin", "MMS_JOB_QUEUE_SIZE": "5", "MODEL_SERVER_HOME": "/m", "MMS_CONFIG_FILE": "/c"}
-    assert command.environment(environ) == {"PATH": "/bin", "MMS_JOB_QUEUE_SIZE": "5"}
-    assert len(environ) == 4
-
-
-def test_what_has_no_effect_is_named() -> None:
-    """The variables that are not passed on are named, where they are set."""
-    assert command.ignored_variables({"PATH": "/bin"}) == []
-    assert command.ignored_variables({"MMS_CONFIG_FILE": "/c", "PATH": "/bin"}) == ["MMS_CONFIG_FILE"]
-    assert set(command.ignored_variables({"MMS_CONFIG_FILE": "", "MODEL_SERVER_HOME": ""})) == set(
-        command._NOT_PASSED_ON
-    )
-
-
 # -- the installed server ---------------------------------------------------------------------------------------------
 
 

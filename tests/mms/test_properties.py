@@ -12,15 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagemaker_inference_lite.errors import PreflightError
+from sagemaker_inference_lite.errors import SettingsError
 from sagemaker_inference_lite.mms.command import find_model_server_jar
 from sagemaker_inference_lite.mms.properties import (
     OVERRIDABLE,
+    OVERRULED_BY,
+    WITHOUT_EFFECT,
     backstop_seconds,
+    environment_of_front_end,
+    environment_of_workers,
     overridden,
     parse_address,
+    read_settings,
     render,
     server_properties,
+    warnings_for,
 )
 from sagemaker_inference_lite.settings import Settings
 
@@ -169,13 +175,122 @@ def test_variables_overrule() -> None:
     assert written["job_queue_size"] == "100"
 
 
-def test_what_can_be_overruled_is_what_the_front_end_takes() -> None:
-    """The installed front end reads exactly those variables from the environment."""
+def constants_of_the_front_end() -> set[str]:
+    """The texts of the class that reads the installed front end's configuration (JVMS 4.4)."""
     with zipfile.ZipFile(find_model_server_jar()) as jar:
         code = jar.read("com/amazonaws/ml/mms/util/ConfigManager.class")
-    names = set(re.findall(r"MMS_[A-Z_]+", code.decode("latin-1")))
-    # Two that are no properties: where the file is, and the name of a logger.
-    assert {"MMS_" + name.upper() for name in OVERRIDABLE} == names - {"MMS_CONFIG_FILE", "MMS_METRICS"}
+    sizes = {7: 3, 8: 3, 15: 4, 16: 3, 19: 3, 20: 3, 5: 9, 6: 9}
+    texts, at, left = set(), 10, int.from_bytes(code[8:10], "big") - 1
+    while left > 0:
+        left -= 2 if code[at] in (5, 6) else 1
+        size = 3 + int.from_bytes(code[at + 1 : at + 3], "big") if code[at] == 1 else sizes.get(code[at], 5)
+        texts |= {code[at + 3 : at + size].decode("latin-1")} if code[at] == 1 else set()
+        at += size
+    return texts
+
+
+def known() -> set[str]:
+    """The variables that are in force, and those that are named because they are not."""
+    names = {"MMS_" + key.upper() for key in OVERRIDABLE}
+    limit = {name for names in OVERRULED_BY.values() for name in names}
+    assert not names & limit
+    assert not (names | limit) & set(WITHOUT_EFFECT)
+    return names | limit | set(WITHOUT_EFFECT)
+
+
+def test_every_variable_of_the_front_end_is_known() -> None:
+    """Each variable that it reads, and each property that could be taken for one, is in force or is warned of."""
+    texts = constants_of_the_front_end()
+    read = {text for text in texts if re.fullmatch("MMS(_[A-Z]+)+", text)} - {"MMS_METRICS"}  # which names a logger
+    properties = {"MMS_" + text.upper() for text in texts if re.fullmatch("[a-z]+(_[a-z]+)+|debug|keystore", text)}
+    assert len(read) >= 30
+    assert read | properties <= known()
+    # Two are options of its command, which it hands to Java.
+    assert known() - properties - read == {"MODEL_SERVER_HOME", "MMS_VMARGS", "MMS_PLUGINS_PATH"}
+
+
+@pytest.mark.parametrize("name", sorted(known()))
+def test_each_variable_is_in_force_or_named(name: str) -> None:
+    """One that is in force is passed on to the front end and warned of nowhere; one that is not is neither."""
+    environ = {"PATH": "/bin", name: "7"}
+    warnings = warnings_for(environ)
+    assert len(warnings) == (name in WITHOUT_EFFECT)
+    assert not warnings or warnings[0].startswith(f"{name}='7' has no effect: ")
+    is_passed_on = name[4:].lower() in OVERRIDABLE
+    assert environment_of_front_end(environ) == ({**environ} if is_passed_on else {"PATH": "/bin"})
+    assert overridden({}, environ) == ({name[4:].lower(): "7"} if is_passed_on else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("MMS_MAX_REQEST_SIZE", "and is ignored; did you mean MMS_MAX_REQUEST_SIZE?"),
+        ("MMS_SOMETHING_ELSE", "MMS_SOMETHING_ELSE is no variable of Multi Model Server's and is ignored"),
+    ],
+)
+def test_what_looks_like_a_variable_and_is_none(name: str, says: str) -> None:
+    """A misspelt variable is named, with the one that is near."""
+    (warning,) = warnings_for({name: "1", "PATH": "/bin"})
+    assert says in warning
+
+
+LIMIT, LIMIT_SECONDS = "MMS_DEFAULT_RESPONSE_TIMEOUT", "MMS_DEFAULT_RESPONSE_TIMEOUT_SECONDS"
+
+
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [
+        ({}, 60),
+        ({LIMIT: "900"}, 900),
+        ({LIMIT_SECONDS: "5"}, 5),
+        ({LIMIT: "900", LIMIT_SECONDS: "5"}, 5),
+        ({LIMIT: "900", "SAGEMAKER_MODEL_SERVER_TIMEOUT": "7"}, 900),
+        ({LIMIT: "900", "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": "7"}, 900),
+        ({LIMIT: " ", "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": "7"}, 7),
+    ],
+)
+def test_the_limit_of_a_request(environ: dict[str, str], seconds: int) -> None:
+    """MMS's two variables are in seconds and overrule ours, for workers too; the front end's own limit is not less."""
+    settings = read_settings(environ)
+    assert settings.model_server_timeout == seconds
+    assert Settings.from_environ(environment_of_workers(environ, settings)) == settings
+    written = server_properties(settings, HANDLER, 1, 1, DIRECTORY)
+    assert overridden(written, environ)["default_response_timeout_seconds"] == str(backstop_seconds(settings))
+
+
+def test_all_mistakes_are_named_together() -> None:
+    """Values that cannot be used are named all at once, whoever the variable belongs to."""
+    environ = {
+        "SAGEMAKER_BIND_TO_PORT": "0",
+        LIMIT: "5 minutes",
+        LIMIT_SECONDS: "-1",
+        "MMS_JOB_QUEUE_SIZE": "many",
+        "MMS_MAX_REQUEST_SIZE": "2147483648",
+        "MMS_NUMBER_OF_GPU": "",
+        "MMS_MANAGEMENT_ADDRESS": "8081",
+        "MMS_BLACKLIST_ENV_VARS": "(",
+    }
+    with pytest.raises(SettingsError) as caught:
+        read_settings(environ)
+    assert [problem.partition("=")[0] for problem in caught.value.problems] == [
+        "SAGEMAKER_BIND_TO_PORT",
+        LIMIT_SECONDS,
+        LIMIT,
+        "MMS_BLACKLIST_ENV_VARS",
+        "MMS_JOB_QUEUE_SIZE",
+        "MMS_MANAGEMENT_ADDRESS",
+        "MMS_MAX_REQUEST_SIZE",
+        "MMS_NUMBER_OF_GPU",
+    ]
+    assert "MMS_MAX_REQUEST_SIZE='2147483648': expected a whole number from 1 to 2147483647" in str(caught.value)
+    assert f"{LIMIT}='5 minutes': expected a whole number from 1 to 86400" in str(caught.value)
+
+
+def test_mistakes_in_variables_of_mms_alone_are_named() -> None:
+    """A value of MMS's that cannot be used is a mistake like any other."""
+    with pytest.raises(SettingsError, match="1 setting cannot be used") as caught:
+        read_settings({"MMS_INFERENCE_ADDRESS": "localhost"})
+    assert "MMS_INFERENCE_ADDRESS='localhost': expected http://HOST:PORT" in str(caught.value)
 
 
 # -- addresses --------------------------------------------------------------------------------------------------------
@@ -215,9 +330,11 @@ def test_addresses(text: str, address: object) -> None:
 )
 def test_what_is_no_address_is_quoted(text: str) -> None:
     """What the front end would refuse is refused before it is started, and quoted."""
-    with pytest.raises(PreflightError) as caught:
+    with pytest.raises(ValueError, match="is no address") as caught:
         parse_address(text)
     assert repr(text) in str(caught.value)
+    with pytest.raises(SettingsError):
+        read_settings({"MMS_INFERENCE_ADDRESS": text})
 
 
 @pytest.mark.parametrize("multi_model", [True, False])

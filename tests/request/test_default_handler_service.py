@@ -32,11 +32,8 @@ from sagemaker_inference_lite.settings import Settings
 def _modules_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Takes back what a load does to sys.path and sys.modules."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
     yield
-    for name in set(sys.modules) - before:
-        if "inference_" in name:
-            del sys.modules[name]
+    sys.modules.pop("inference", None)
 
 
 class Echo(DefaultHandlerService):
@@ -184,10 +181,8 @@ def test_a_constructor_may_forget_ours(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_model_fn_gets_the_model_directory(tmp_path: Path) -> None:
     """model_fn is called with the model's directory, and what it returns is the model."""
-    assert make(tmp_path, "def model_fn(model_dir, context): return model_dir, context.model_name").model == (
-        str(tmp_path),
-        "model",
-    )
+    program = "def model_fn(model_dir, context): return lambda data: [model_dir, context.model_name]"
+    assert make(tmp_path, program).model([]) == [str(tmp_path), "model"]
 
 
 def test_errors_of_model_fn_are_not_wrapped(tmp_path: Path) -> None:
@@ -203,8 +198,8 @@ def test_errors_of_model_fn_are_not_wrapped(tmp_path: Path) -> None:
 def test_a_model_file_is_loaded_where_there_is_no_model_fn(tmp_path: Path) -> None:
     """A model.joblib is the model, made with classes that lie in the code directory if need be."""
     joblib = pytest.importorskip("joblib", reason="joblib is not installed")
-    joblib.dump({"weights": [1, 2]}, tmp_path / "model.joblib")
-    assert make(tmp_path).model == {"weights": [1, 2]}
+    joblib.dump(len, tmp_path / "model.joblib")
+    assert make(tmp_path).model is len
 
 
 def test_no_model_at_all_fails_the_load(tmp_path: Path) -> None:
@@ -213,9 +208,56 @@ def test_no_model_at_all_fails_the_load(tmp_path: Path) -> None:
         make(tmp_path, "")
 
 
-def test_functions_around_the_load(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("model", ["{'weights': 1}", "None", "[len]", "object()"])
+def test_a_model_that_can_answer_nothing_is_not_loaded(tmp_path: Path, model: str) -> None:
+    """What has no method predict, cannot be called and is no model of a library's fails the load with the reason."""
+    with pytest.raises(ModelError) as caught:
+        make(tmp_path, f"def model_fn(model_dir): return {model}")
+    kind = type(eval(model)).__name__
+    assert f"The model in {tmp_path} can answer no request: a model of type {kind} has no method predict" in str(
+        caught.value
+    )
+    assert f"predict_fn(data, model) in {tmp_path}/code/inference.py" in str(caught.value)
+
+
+def test_a_model_file_that_can_answer_nothing_is_not_loaded(tmp_path: Path) -> None:
+    """A model.joblib of a transformer, or of a dict with a model in it, fails the load."""
+    joblib = pytest.importorskip("joblib", reason="joblib is not installed")
+    preprocessing = pytest.importorskip("sklearn.preprocessing", reason="scikit-learn is not installed")
+    pipeline = pytest.importorskip("sklearn.pipeline").make_pipeline(preprocessing.StandardScaler())
+    for model in (preprocessing.StandardScaler(), {"model": len}, pipeline):
+        joblib.dump(model, tmp_path / "model.joblib")
+        with pytest.raises(ModelError, match=f"a model of type {type(model).__name__} has no method predict"):
+            make(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "function", ["predict_fn(data, model)", "predict_batch_fn(data, model)", "transform_fn(model, body, kind, accept)"]
+)
+def test_a_program_that_asks_the_model_may_have_any(tmp_path: Path, function: str) -> None:
+    """Where the program says how a model is asked, the model may be anything."""
+    assert make(tmp_path, f"def model_fn(model_dir): return {{}}\ndef {function}: ...").model == {}
+
+
+@pytest.mark.parametrize("method", ["handle", "predict", "predict_batch"])
+def test_a_subclass_that_asks_the_model_may_have_any(method: str) -> None:
+    """Where a subclass, or an instance, says how a model is asked, the model may be anything."""
+
+    def load(self: object, model_dir: str) -> object:
+        return {}
+
+    def answer(*_: object) -> object:
+        return None
+
+    for members in ({"load": load, method: answer}, {"load": load}):
+        service: DefaultHandlerService = type("Service", (DefaultHandlerService,), members)(Settings())
+        setattr(service, method, answer)
+        service.initialize(Context("model", "/nowhere"))
+        assert service.model == {}
+
+
+def test_functions_around_the_load(tmp_path: Path) -> None:
     """pre_model_fn is called before the model is loaded, model_warmup_fn with the model before any request."""
-    caplog.set_level(logging.INFO)
     service = make(
         tmp_path,
         """
@@ -225,18 +267,19 @@ def test_functions_around_the_load(tmp_path: Path, caplog: pytest.LogCaptureFixt
         def model_warmup_fn(model_dir, model, context): calls.append(["warm", model(0) is calls, context.model_name])
         """,
     )
+    loaded_in = service.context
     expected = [["pre", str(tmp_path)], ["load", str(tmp_path)], ["warm", True, "model"]]
+    report = loaded_in.load_report
     assert json.loads(call(service, PLAIN)[0][0]) == expected
-    assert f"{tmp_path / 'code' / 'inference.py'} is imported: " in caplog.text
-    assert re.search(r"imported: \d+ ms; model loaded: \d+ ms; warmed up: \d+ ms", caplog.text)
+    assert report.startswith(f"{tmp_path / 'code' / 'inference.py'} is imported: ")
+    assert re.search(r"imported: \d+ ms; model loaded: \d+ ms; warmed up: \d+ ms", report)
 
 
-def test_a_program_that_is_not_there_is_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_program_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     """A model that is served without a program says where one was looked for: its name may have been mistaken."""
-    caplog.set_level(logging.INFO)
     service = Echo(Settings(program="infrence.py"))
     service.initialize(Context("model", str(tmp_path)))
-    assert f"{tmp_path / 'code' / 'infrence.py'} is not there: " in caplog.text
+    assert f"{tmp_path / 'code' / 'infrence.py'} is not there: " in service.context.load_report
 
 
 @pytest.mark.parametrize("name", ["pre_model_fn", "model_warmup_fn"])

@@ -153,8 +153,11 @@ def test_an_attribute_that_cannot_be_called_is_no_method() -> None:
 
 def test_a_model_that_cannot_be_asked_is_a_clear_error() -> None:
     """A model with neither is a TypeError that names its type."""
-    with pytest.raises(TypeError, match="a model of type dict has no method predict and cannot be called"):
+    reason = "a model of type dict has no method predict and cannot be called"
+    with pytest.raises(TypeError, match=reason):
         model_files.predict([1], {"weights": 1})
+    assert model_files.why_mute({"weights": 1}) == reason
+    assert model_files.why_mute(len) == model_files.why_mute(Predictor()) == ""
 
 
 @pytest.mark.parametrize(

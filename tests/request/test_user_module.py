@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sagemaker_inference_lite import user_module
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import ModelError
+from sagemaker_inference_lite.python_file import import_by_own_name
 from sagemaker_inference_lite.user_module import Hooks
 
 CONTEXT = Context("model", "/nowhere")
@@ -23,10 +26,11 @@ NAMES = ("model_fn", "input_fn", "predict_fn", "output_fn")
 def _modules_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Takes back what a load does to sys.path and sys.modules."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
+    before = dict(sys.modules)
     yield
-    for name in set(sys.modules) - before:
+    for name in set(sys.modules) - set(before):
         del sys.modules[name]
+    sys.modules.update(before)  # code, which a package of that name takes the place of
 
 
 def write(model_dir: Path, text: str, program: str = "inference.py") -> Path:
@@ -151,17 +155,46 @@ def test_any_failure_to_import_is_a_model_error(tmp_path: Path, text: str, kind:
 
 
 def test_two_models_never_meet(tmp_path: Path) -> None:
-    """Programs of the same name in two directories are two modules, and each keeps its own state."""
+    """Programs of the same name in two directories are two modules, each of its file's name, and keep their state."""
     program = "count = []\ndef model_fn(model_dir): count.append(model_dir); return ' '.join([__name__, *count])"
     first, second = load(tmp_path / "a", program).model_fn, load(tmp_path / "b", program).model_fn
     assert first is not None
     assert second is not None
-    name, *count = str(first("a", CONTEXT)).split()
-    other_name, *other_count = str(second("b", CONTEXT)).split()
-    assert (count, other_count) == (["a"], ["b"])
-    assert name != other_name
-    assert {name, other_name} < set(sys.modules)
-    assert "inference" not in sys.modules
+    assert [first("a", CONTEXT), second("b", CONTEXT)] == ["inference a", "inference b"]
+    assert sys.modules["inference"].__file__ == str(tmp_path / "b" / "code" / "inference.py")
+
+
+def test_a_module_beside_the_program_imports_it(tmp_path: Path) -> None:
+    """``from inference import ...`` in a module that the program imports is the program, and no second copy of it."""
+    write(tmp_path, "import inference\nfrom inference import FIRST\ndef late(): return inference.LAST", "helper.py")
+    hooks = load(tmp_path, "FIRST = []\nimport helper\nLAST = []\ndef model_fn(d): return helper, FIRST, LAST")
+    assert hooks.model_fn is not None
+    found: Any = hooks.model_fn("", CONTEXT)
+    helper, first, last = found
+    assert helper.FIRST is first
+    assert helper.late() is last
+
+
+def test_a_program_that_is_imported_already_is_not_again(tmp_path: Path) -> None:
+    """Where the handler has imported the file, as the program of its one model, that is the module."""
+    path = write(tmp_path, "def model_fn(d): return __name__")
+    module = import_by_own_name(path)
+    hooks = user_module.load(str(tmp_path))
+    assert sys.modules["inference"] is module
+    assert hooks.model_fn is not None
+
+
+@pytest.mark.parametrize("name", ["json", "numpy", "time"])
+def test_the_name_of_a_module_that_stays(tmp_path: Path, name: str) -> None:
+    """A program that is called as a module of the standard library or of a package keeps out of its way."""
+    before = importlib.import_module(name)
+    write(tmp_path, f"import {name} as found\ndef model_fn(d): return __name__, found", f"{name}.py")
+    hooks = user_module.load(str(tmp_path), f"{name}.py")
+    assert hooks.model_fn is not None
+    answer: Any = hooks.model_fn("", CONTEXT)
+    own_name, found = answer
+    assert own_name.startswith(f"{name}_")
+    assert found is sys.modules[name] is before
 
 
 def test_modules_beside_the_program_can_be_imported(tmp_path: Path) -> None:
@@ -292,6 +325,16 @@ def test_a_package_called_code_leaves_the_standard_library_s_alone(tmp_path: Pat
     hooks = load(tmp_path, "import code\ndef model_fn(model_dir): return code.InteractiveConsole.__name__")
     assert hooks.model_fn is not None
     assert hooks.model_fn("", CONTEXT) == "InteractiveConsole"
+
+
+def test_the_program_of_a_package_has_its_own_name_too(tmp_path: Path) -> None:
+    """In a package code/ the program is ``code.inference``, and ``inference`` for the modules beside it."""
+    write(tmp_path, "", "__init__.py")
+    write(tmp_path, "import inference", "helper.py")
+    hooks = load(tmp_path, "from . import helper\ndef model_fn(d): return helper.inference, __name__")
+    assert hooks.model_fn is not None
+    assert hooks.model_fn("", CONTEXT) == (sys.modules["code.inference"], "code.inference")
+    assert sys.modules["inference"] is sys.modules["code.inference"] is sys.modules["code"].inference
 
 
 def test_a_package_that_cannot_be_imported_is_named(tmp_path: Path) -> None:

@@ -171,6 +171,25 @@ def test_a_program_that_is_wrong_is_a_failed_load_that_says_why(server: Server) 
     assert not {"signature", "both"} & set(server.listed())
 
 
+def test_a_model_that_can_answer_nothing_is_a_failed_load_that_says_why(server: Server) -> None:
+    """A model that nothing could ask is not listed, and the log has the reason and what to do."""
+    answer = load(server, "mute", "def model_fn(model_dir): return {'weights': [1, 2]}")
+    assert (answer.status_code, "mute" in server.listed()) == (500, False)
+    assert eventually(lambda: "can answer no request: a model of type dict has no method predict" in server.output())
+
+
+def test_a_single_model_that_can_answer_nothing_ends_the_server(tmp_path: Path) -> None:
+    """With one model the start ends with status 6 and the reason."""
+    (tmp_path / "model" / "code").mkdir(parents=True)
+    (tmp_path / "model" / "code" / "inference.py").write_text("def model_fn(model_dir): return {}")
+    server = Server(tmp_path, None, SAGEMAKER_MODEL_SERVER_WORKERS="1")
+    try:
+        assert server.ended() == 6
+        assert "can answer no request: a model of type dict has no method predict" in server.output()
+    finally:
+        server.kill()
+
+
 def hostile() -> dict[str, tuple[str, bytes, int]]:
     """Bodies that mean harm: content type, body, and the status that each gets."""
     deep = b"[" * 100_000 + b"]" * 100_000

@@ -182,3 +182,21 @@ def test_mms_variables_overrule_what_is_written(start: Start) -> None:
     assert len(server.processes()["worker"]) == 3
     assert "MMS_CONFIG_FILE='/etc/mms.properties' has no effect" in server.output()
     assert server.stop() == 0
+
+
+def test_the_limit_of_mms_is_in_seconds(start: Start) -> None:
+    """MMS_DEFAULT_RESPONSE_TIMEOUT limits a request, where SAGEMAKER_MODEL_SERVER_TIMEOUT says something else."""
+    server = start(
+        SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_MODEL_SERVER_TIMEOUT="40", MMS_DEFAULT_RESPONSE_TIMEOUT="1"
+    ).ready()
+    server.load("m", "sleep 1.5")  # a load has a limit of its own
+    assert server.invoke("sleep 20", "m").status_code == 504
+    assert "took longer than 1 seconds" in server.output()
+    assert server.stop() == 0
+
+
+def test_mistakes_in_variables_of_mms_end_the_start(start: Start) -> None:
+    """They are named with the others, and nothing is started."""
+    server = start(SAGEMAKER_MULTI_MODEL="maybe", MMS_JOB_QUEUE_SIZE="many", MMS_DEFAULT_RESPONSE_TIMEOUT="soon")
+    names = ("SAGEMAKER_MULTI_MODEL='maybe'", "MMS_JOB_QUEUE_SIZE='many'", "MMS_DEFAULT_RESPONSE_TIMEOUT='soon'")
+    check_refused(server, 2, "3 settings cannot be used", *names)

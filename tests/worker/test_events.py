@@ -9,9 +9,17 @@ from hypothesis import strategies as st
 
 from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.worker import events
-from sagemaker_inference_lite.worker.events import End, Event, Imported, Loaded
+from sagemaker_inference_lite.worker.events import End, Event, Imported, Loaded, Report
 
-EVENTS: list[Event] = [*End, Loaded(0), Loaded(123_456), Imported(()), Imported(("package.inside", "_b2", "größe"))]
+EVENTS: list[Event] = [
+    *End,
+    Loaded(0),
+    Loaded(123_456),
+    Report(""),
+    Report("é\n"),
+    Imported(()),
+    Imported(("package.inside", "_b2", "größe")),
+]
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=str)
@@ -63,3 +71,12 @@ def test_too_many_modules() -> None:
     told = events.parse(packet)
     assert isinstance(told, Imported)
     assert told.modules == event.modules[1 : len(told.modules) + 1]
+
+
+def test_a_report_of_any_text() -> None:
+    """A text that cannot be encoded, or is too long, is told as far as it can be."""
+    packet = events.encode(Report("\ud800" * 1_000_000))
+    assert len(packet) <= events.LONGEST_EVENT
+    told = events.parse(packet)
+    assert isinstance(told, Report)
+    assert told.text.startswith("\\ud800\\ud800")
