@@ -49,6 +49,7 @@ EXTRAS = {
         "pysimdjson>=6",
         "pytest>=8.3",
         "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",
         "scikit-learn>=1.0",
         "scipy>=1.7",
     ],
@@ -57,6 +58,7 @@ EXTRAS = {
         "catboost>=1.2",
         "lightgbm>=4",
         "onnxruntime>=1.16",
+        "polars>=1",
         # The last release needs numpy < 2 (by way of pyctcdecode), which has no wheels for Python 3.13, and imports
         # from transformers what version 5 has no more.
         "sagemaker-huggingface-inference-toolkit>=2.6.0; python_version < '3.13'",

@@ -69,6 +69,9 @@ def run_suite(
         "INFERENCE_LITE_TEST_WHEEL": str(environment.wheel),
     }
     pytest = [str(environment.programs / "pytest"), "-c", str(CONFIGURATION), "--rootdir", str(ROOT)]
+    if purpose == "test":
+        # Most tests wait for processes that start. Those of a file stay together: they share a server.
+        pytest += ["--numprocesses", str(len(os.sched_getaffinity(0))), "--dist", "loadfile"]
     if not measured:
         python = str(environment.programs / "python")
         return subprocess.run([python, *pytest, *arguments], cwd=scratch, env=variables).returncode == 0

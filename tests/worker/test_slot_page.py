@@ -169,7 +169,7 @@ def test_what_no_worker_writes(page: SlotPage, at: int, junk: bytes) -> None:
         page.read()
 
 
-@pytest.mark.parametrize("started", [float("nan"), float("inf"), float("-inf"), time.monotonic() + 1000])
+@pytest.mark.parametrize("started", [float("nan"), float("inf"), float("-inf"), 1e12], ids=str)
 def test_a_time_that_cannot_be_is_an_overrun(page: SlotPage, started: float) -> None:
     """A limit is not escaped by writing nonsense for the time at which a request began."""
     page.begin(["id"])
