@@ -2,15 +2,17 @@
 """A process that speaks for a model, and the processes that the model's code forks from it, which never do.
 
 What a handler forks returns, like the handler itself, into the code that answers requests. There it must end: the
-request is its parent's to answer, once (gunicorn#2820). So who serves a model claims that for its own pid. A fork of
-Python's (os.fork, multiprocessing) then closes in the child whatever the parent speaks through; a fork made behind
-Python's back is found out by its pid. Each ends where its handler does, as a program of its own would end there.
+request is its parent's to answer, once (gunicorn#2820). So who serves a model claims that for its own process. A fork
+of Python's (os.fork, multiprocessing) then closes in the child whatever the parent speaks through; a fork made behind
+Python's back is found out by memory that the kernel wipes in it. Each ends where its handler does, as a program of its
+own would end there.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
+import mmap
 import os
 import sys
 import threading
@@ -28,7 +30,11 @@ class Closeable(Protocol):
         """Let go of it, in this process only."""
 
 
-_owner: int | None = None
+# linux/mman.h, since Linux 4.14. To look at a byte takes a tenth of the time that os.getpid() does.
+_MADV_WIPEONFORK = 18
+
+# Begins with 1 in the process that has claimed, and where none has; with 0 in what was forked from there.
+_here: Sequence[int] = b"\1"
 _owned: Sequence[Closeable] = ()
 _is_registered = False
 
@@ -39,17 +45,25 @@ def claim(owned: Sequence[Closeable]) -> None:
     Args:
         owned: Closed in every child that Python forks.
     """
-    global _owner, _owned, _is_registered
-    _owner, _owned = os.getpid(), owned
+    global _here, _owned, _is_registered
+    _here, _owned = _wiped_on_fork(), owned
     if not _is_registered:  # nothing undoes it, and children inherit it
         os.register_at_fork(after_in_child=_close_owned)
         _is_registered = True
 
 
+def _wiped_on_fork() -> Sequence[int]:
+    page = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # an older kernel, or a sandbox: then forks of Python's are found out, and no others
+        page.madvise(_MADV_WIPEONFORK)
+    page[0] = 1
+    return memoryview(page)
+
+
 def release() -> None:
     """Undo claim(): what this process forks from now on is its own affair."""
-    global _owner, _owned
-    _owner, _owned = None, ()
+    global _here, _owned
+    _here, _owned = b"\1", ()
 
 
 def end_if_forked(error: BaseException | None = None) -> None:
@@ -58,11 +72,14 @@ def end_if_forked(error: BaseException | None = None) -> None:
     Args:
         error: What its code raised. It decides the exit status, as at the end of a program.
     """
-    if _owner is not None and os.getpid() != _owner:
+    if not _here[0]:
         _end(error)
 
 
 def _close_owned() -> None:
+    global _here
+    if _owned:
+        _here = b"\0"
     for each in _owned:
         with suppress(Exception):
             each.close()

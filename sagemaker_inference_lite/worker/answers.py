@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from sagemaker_inference_lite import forms, log_lines
@@ -41,19 +41,11 @@ def answer(
     Raises:
         WireError: a request's headers cannot be read, which shows when they are asked for.
     """
-    found_forms = [_form(request, options.decode_input) for request in requests]
-    context.begin(
-        [
-            (request.request_id, partial(_headers, request, form), _raw_body(request))
-            for request, form in zip(requests, found_forms)
-        ]
-    )
+    found = _forms(requests, options.decode_input)
+    context.begin([(each.request_id, partial(_headers, each, found), _raw_body(each)) for each in requests])
     log_lines.belong_to(context)
     try:
-        data = [
-            _inputs(request.parameters, options.decode_input) if form is None else form
-            for request, form in zip(requests, found_forms)
-        ]
+        data = [_inputs(each, options.decode_input, found) for each in requests]
         results = handle(data, context)
         return wire.encode_predictions(_predictions(results, context, requests, options))
     except BaseException as error:  # a handler may raise anything, SystemExit included: it is its request that fails
@@ -77,9 +69,10 @@ def refusal(count: int, status: int, body: bytes) -> list[wire.Buffer]:
     return wire.encode_predictions([wire.Prediction(body, JSON, status)] * count)
 
 
-def _headers(request: wire.Request, form: Form | None) -> Headers:
+def _headers(request: wire.Request, found: Mapping[str, Form]) -> Headers:
     # MMS shows handlers the content type of each input among the headers, under the input's name.
     # Those of query parameters, which have none, would pose as headers.
+    form = found.get(request.request_id)
     parameters = request.parameters if form is None else ()
     inputs = {each.name: {"content-type": each.content_type} for each in parameters if each.content_type}
     headers = Headers({**inputs, **wire.parse_headers(request.raw_headers)})
@@ -96,26 +89,46 @@ def _raw_body(request: wire.Request) -> Any:
     return None
 
 
+def _forms(requests: Sequence[wire.Request], decode: bool) -> Mapping[str, Form]:
+    """The inputs of those requests whose body is a form, by the ids of the requests."""
+    found = _NO_FORMS
+    for each in requests:
+        if each.parameters and _is_type_of_forms(each.parameters[-1].content_type):
+            form = _form(each, decode)
+            found = {**found, each.request_id: form} if form is not None else found
+    return found
+
+
+_NO_FORMS: Mapping[str, Form] = {}
+
+
+@lru_cache(64)  # what clients send is nearly always the same
+def _is_type_of_forms(content_type: str) -> bool:
+    return content_type.lower() in (forms.URL_ENCODED, forms.MULTIPART)
+
+
 def _form(request: wire.Request, decode: bool) -> Form | None:
-    """The inputs of a request whose body is a form; None where it is anything else."""
-    name, content_type, body = request.parameters[-1] if request.parameters else ("", "", b"")
-    media_type = content_type.lower()
-    if name != "body" or media_type not in (forms.URL_ENCODED, forms.MULTIPART):
+    """The inputs of a request whose body is of a form's type; None where it is no form all the same."""
+    name, content_type, body = request.parameters[-1]
+    if name != "body":
         return None
     fields = partial(forms.url_encoded_fields, body)
-    if media_type == forms.MULTIPART:
+    if content_type.lower() == forms.MULTIPART:
         header = Headers(wire.parse_headers(request.raw_headers)).get("content-type", "")
         boundary = forms.boundary_of(header)
         if boundary is None:
             return None  # for MMS too it is a body then
         fields = partial(forms.multipart_fields, body, boundary)
-    return Form(_inputs(request.parameters[:-1], decode), fields, _decoded if decode else _value)
+    others = request._replace(parameters=request.parameters[:-1])
+    return Form(_inputs(others, decode, _NO_FORMS), fields, _decoded if decode else _value)
 
 
-def _inputs(parameters: Sequence[wire.Parameter], decode: bool) -> dict[str, Any]:
+def _inputs(request: wire.Request, decode: bool, found: Mapping[str, Form]) -> dict[str, Any]:
+    if found and request.request_id in found:
+        return found[request.request_id]
     if decode:
-        return {parameter.name: _decoded(parameter) for parameter in parameters}
-    return {parameter.name: parameter.value for parameter in parameters}
+        return {parameter.name: _decoded(parameter) for parameter in request.parameters}
+    return {parameter.name: parameter.value for parameter in request.parameters}
 
 
 def _value(parameter: wire.Parameter | Field) -> bytes:

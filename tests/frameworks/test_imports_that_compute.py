@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Handlers that compute with several native threads when they are imported, with the libraries that people do it with."""
+"""Handlers that compute with several native threads when they are imported, with libraries that people do it with."""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ from pinging import others_are_served
 from raw_http import LAST, command, connected, conversation, post, received, statuses
 from running_server import Server, eventually
 
+pytestmark = pytest.mark.front_end
+
 MIB = 1 << 20
 URL_ENCODED = "Content-Type: application/x-www-form-urlencoded"
 MULTIPART = "Content-Type: multipart/form-data; boundary=XX"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from running_server import HANDLER, Server
+from running_server import Server, free_port
+
+pytestmark = pytest.mark.front_end
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIMES = ROOT / ".venv" / "java"
@@ -54,21 +57,29 @@ def test_the_server_runs_on_java(start: Callable[..., Server], version: int) -> 
 
 
 @pytest.mark.parametrize("version", RELEASES)
-def test_the_front_end_writes_a_line_in_one_piece(version: int, tmp_path: Path) -> None:
-    """The supervisor writes to the same stream, and nothing of its may come between a line and its end."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # which keeps pieces apart
-    with ours:
-        with theirs:
-            environ = {"SAGEMAKER_MULTI_MODEL": "true", "JAVA_HOME": str(java_home(version))}
-            server = Server(tmp_path, HANDLER, theirs, **environ)
+def test_the_front_end_writes_a_line_in_one_piece(start: Callable[..., Server], tmp_path: Path, version: int) -> None:
+    """The supervisor writes to the same pipe, and nothing of its may come between a line and its end."""
+    server = start(SAGEMAKER_MULTI_MODEL="true", JAVA_HOME=str(java_home(version))).ready()
+    (java,) = server.processes()["java"]
+    (directory,) = server.temporary.iterdir()
+    for name in ("mms.properties", "hosts"):
+        shutil.copy(directory / name, tmp_path / name)
+    # The same program once more, whose lines go where pieces are kept apart.
+    argv = [each.replace(str(directory), str(tmp_path)) for each in java.cmdline()]
+    address = f"http://127.0.0.1:{free_port()}"
+    environ = {**java.environ(), "MMS_INFERENCE_ADDRESS": address, "MMS_MANAGEMENT_ADDRESS": address}
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    out = theirs.fileno()
+    with ours, theirs, subprocess.Popen(argv, env=environ, stdin=subprocess.PIPE, stdout=out, stderr=out) as again:
         try:
+            assert again.stdin is not None
+            again.stdin.write(b"start\n")
+            again.stdin.flush()
             ours.settimeout(60)
-            while (piece := ours.recv(65536)) and not piece.startswith(b"Model server started."):
-                pass
-            assert piece == b"Model server started.\n"
-            assert server.stop() == 0
+            assert ours.recv(65536) == b"Model server started.\n"
         finally:
-            server.kill()
+            again.kill()
+    assert server.stop() == 0
 
 
 def test_java_from_the_wheel_where_there_is_no_other(start: Callable[..., Server], tmp_path: Path) -> None:

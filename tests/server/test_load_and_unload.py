@@ -11,8 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable
 
+import pytest
 import requests
 from running_server import Server, eventually
+
+pytestmark = pytest.mark.front_end
 
 
 def test_a_load_of_a_model_that_is_being_unloaded_is_409(multi: Server, model: str) -> None:

@@ -16,6 +16,8 @@ import pytest
 import requests
 from running_server import Server, eventually
 
+pytestmark = pytest.mark.front_end
+
 # ReadingThreads.java
 THREADS = 16
 LIMIT = 2

@@ -10,6 +10,8 @@ import pytest
 import requests
 from running_server import Server, eventually
 
+pytestmark = pytest.mark.front_end
+
 BAD_LOADS: dict[str, Any] = {
     "batch_size": [0, -1, 1.5, 2147483648, 1025, "many", [1], {}, True, 10**30],
     "max_batch_delay": [-1, 0.5, 3_600_001, "soon"],

@@ -11,6 +11,8 @@ import pytest
 import requests
 from running_server import Server
 
+pytestmark = pytest.mark.front_end
+
 BAD = {
     "empty": "",
     "a dot": ".",
