@@ -5,6 +5,7 @@ A process group is left with setsid(2), and a parent dies, but a resource limit 
 exec (getrlimit(2)). So a worker marks itself by a limit that has no effect: on the time that a real-time process may
 run without a system call, which is infinite otherwise and 146,000 years here. What the worker leaves behind when it
 ends becomes the child of the next ancestor that asks for orphans (PR_SET_CHILD_SUBREAPER), which knows it by the mark.
+It is no fence: a program that means to takes the mark off.
 """
 
 from __future__ import annotations
@@ -63,9 +64,9 @@ def kill_orphans(known: Container[int], living: Container[int]) -> list[int]:
 
 
 def _children() -> list[int]:
-    """This thread's; none where the kernel does not list them (CONFIG_PROC_CHILDREN, as containers' hosts have it)."""
+    """The main thread's, which is who adopts; none where the kernel does not list them (CONFIG_PROC_CHILDREN)."""
     try:
-        with open("/proc/thread-self/children", "rb") as file:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
             return list(map(int, file.read().split()))
     except OSError:
         return []

@@ -108,7 +108,7 @@ def _status(error: BaseException | None) -> int:
 
 
 def run_exit_functions() -> None:
-    """What the end of the interpreter would do, but for unwinding into the frames of whoever forked this process."""
+    """What the end of the interpreter would do, but for waiting for threads, and for unwinding."""
     logging.raiseExceptions = False  # what stands for stderr may refuse to be flushed
     try:
         # Pools of processes (concurrent.futures, joblib) end theirs here; atexit waits for them without having asked.

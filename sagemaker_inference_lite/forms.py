@@ -71,6 +71,10 @@ class Form(dict[str, Any]):
         self._headers = headers
         self._describe()
 
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
+        """Pickled it is the dict that it stands for: a pool of processes gets that."""
+        return dict, (dict(self.items()),)
+
     def _describe(self) -> None:
         for name, described in self._types.items():
             self._headers.setdefault(name, described)
@@ -96,9 +100,9 @@ def _decoding(method: Callable[..., Any]) -> Callable[..., Any]:
 
 # All of a dict's, because handlers do with their inputs what one does with a dict.
 for _name in (
-    *("__contains__", "__delitem__", "__eq__", "__getitem__", "__iter__", "__len__", "__ne__", "__or__", "__repr__"),
-    *("__reversed__", "__ror__", "__setitem__", "copy", "get", "items", "keys", "pop", "popitem", "setdefault"),
-    *("update", "values"),
+    *("__contains__", "__delitem__", "__eq__", "__getitem__", "__ior__", "__iter__", "__len__", "__ne__", "__or__"),
+    *("__repr__", "__reversed__", "__ror__", "__setitem__", "clear", "copy", "get", "items", "keys", "pop"),
+    *("popitem", "setdefault", "update", "values"),
 ):
     setattr(Form, _name, _decoding(getattr(dict, _name)))
 

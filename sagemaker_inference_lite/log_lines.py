@@ -105,7 +105,7 @@ def keep_ours_enabled() -> None:
     global _known
     loggers = logging.root.manager.loggerDict
     # The new ones are the last, and to look at the others would cost every worker a copy of their pages.
-    for name in list(itertools.islice(reversed(loggers), len(loggers) - _known)):
+    for name in list(itertools.islice(reversed(loggers), max(0, len(loggers) - _known))):
         logger = loggers[name]
         if name.partition(".")[0] == _OURS and type(logger) is logging.Logger:
             logger.__class__ = _Enabled

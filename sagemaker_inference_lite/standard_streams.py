@@ -18,11 +18,12 @@ def occupy() -> None:
 
     The next file or socket that is opened gets the lowest number that is free, and what is printed must not reach it.
     """
-    descriptor = os.open(os.devnull, os.O_RDWR)
-    while descriptor <= _LAST:
-        os.set_inheritable(descriptor, True)
+    with suppress(OSError):  # no number is free, so none of these is
         descriptor = os.open(os.devnull, os.O_RDWR)
-    os.close(descriptor)
+        while descriptor <= _LAST:
+            os.set_inheritable(descriptor, True)
+            descriptor = os.open(os.devnull, os.O_RDWR)
+        os.close(descriptor)
 
 
 def duplicate(descriptor: int) -> int:

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Union
 
+from sagemaker_inference_lite import fork_guard
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import ModelError
 from sagemaker_inference_lite.printable import named
@@ -122,6 +123,7 @@ def _import(path: str, code: str) -> ModuleType:
         return _import_program(path, code)
     # A program that calls sys.exit() while it is imported has failed to load, and must say so.
     except (Exception, SystemExit) as error:
+        fork_guard.end_if_forked(error)
         raise ModelError(f"{path} cannot be imported: {named(error)}") from error
 
 

@@ -52,7 +52,8 @@ final class Body {
         }
     }
 
-    private static boolean isPartOfMuchMore(ByteBuf piece) {
+    /** Whether to keep it is to keep more than twice the memory. */
+    static boolean isPartOfMuchMore(ByteBuf piece) {
         ByteBuf whole = piece.unwrap();
         return whole != null && whole.capacity() / 2 > piece.readableBytes();
     }

@@ -93,7 +93,7 @@ final class FrameReader {
             try {
                 frame = allocator.directBuffer((int) length + Frames.LENGTH_BYTES);
                 frame.writeLong(length);
-            } catch (OutOfMemoryError e) { // Netty's own: of the memory outside the heap
+            } catch (OutOfMemoryError e) { // of the memory outside the heap
                 freeRoom();
             }
         }

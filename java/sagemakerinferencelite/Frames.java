@@ -4,6 +4,7 @@ package sagemakerinferencelite;
 import io.netty.buffer.ByteBuf;
 import io.netty.buffer.ByteBufUtil;
 import io.netty.handler.codec.CorruptedFrameException;
+import io.netty.handler.codec.http.HttpResponseStatus;
 import java.nio.charset.StandardCharsets;
 
 /**
@@ -39,6 +40,9 @@ final class Frames {
     /** What an answer may hold beside its body: headers and a type, which the worker limits (answers.py). */
     static final int HEADROOM_BYTES = 1 << 16;
 
+    private static final int LEAST_STATUS = 200;
+    private static final int MOST_STATUS = 999;
+
     private Frames() {}
 
     static void writeLoad(
@@ -57,6 +61,15 @@ final class Frames {
         int at = out.writerIndex();
         out.writeInt(0);
         out.setInt(at, ByteBufUtil.writeUtf8(out, text));
+    }
+
+    /** Reads the status of an answer, which is none that something else follows. */
+    static HttpResponseStatus readStatus(ByteBuf in) {
+        int code = in.readInt();
+        if (code < LEAST_STATUS || code > MOST_STATUS) {
+            throw new CorruptedFrameException("an answer with the status " + code);
+        }
+        return HttpResponseStatus.valueOf(code);
     }
 
     static String readText(ByteBuf in) {

@@ -53,7 +53,7 @@ final class HttpCodec extends CombinedChannelDuplexHandler<HttpRequestDecoder, H
     private boolean paused;
     /** Room that they take. */
     private long held;
-    /** There was no room for them: the connection ends with the answer that is due. */
+    /** There was no room for them: the connection ends with the answer that is due, or under way. */
     private boolean dropped;
 
     HttpCodec(int maxLineBytes, int maxHeaderBytes, int maxPieceBytes) {
@@ -108,14 +108,19 @@ final class HttpCodec extends CombinedChannelDuplexHandler<HttpRequestDecoder, H
             try {
                 channelRead(ctx, Unpooled.EMPTY_BUFFER);
                 channelReadComplete(ctx);
-            } catch (Exception e) {
-                ctx.fireExceptionCaught(e);
+            } catch (Throwable t) { // for want of memory too: nobody else would hear of it
+                ctx.fireExceptionCaught(t);
             }
         }
     }
 
     /** Leaves what is there alone, and reads no more. */
     private void pause(ChannelHandlerContext ctx, ByteBuf ahead) {
+        if (!ctx.channel().isActive()) {
+            ended = true;
+            ahead.skipBytes(ahead.readableBytes());
+            return;
+        }
         paused = true;
         ctx.channel().config().setAutoRead(false);
         // Netty reads on where the client has gone, until it finds the end of all that it has sent.
@@ -123,6 +128,9 @@ final class HttpCodec extends CombinedChannelDuplexHandler<HttpRequestDecoder, H
             ended = true;
             dropped = true;
             ahead.skipBytes(ahead.readableBytes());
+            if (!asked) {
+                ctx.writeAndFlush(Unpooled.EMPTY_BUFFER).addListener(ChannelFutureListener.CLOSE);
+            }
         }
     }
 
@@ -141,8 +149,11 @@ final class HttpCodec extends CombinedChannelDuplexHandler<HttpRequestDecoder, H
 
     @Override
     public void channelInactive(ChannelHandlerContext ctx) throws Exception {
-        freeRoom();
-        super.channelInactive(ctx);
+        try {
+            super.channelInactive(ctx);
+        } finally {
+            freeRoom();
+        }
     }
 
     private boolean mustWait(ChannelHandlerContext ctx) {

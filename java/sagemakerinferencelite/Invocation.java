@@ -25,7 +25,7 @@ import java.util.concurrent.ThreadLocalRandom;
 final class Invocation {
 
     /** Below it, to copy a body costs less than to send one piece more. */
-    private static final int SMALL_BODY_BYTES = 16 * 1024;
+    static final int SMALL_BODY_BYTES = 16 * 1024;
 
     /** What a part of a frame may hold beside itself. */
     private static final int SLACK_BYTES = 4096;
@@ -172,7 +172,7 @@ final class Invocation {
 
     /** Reads this request's part of an answer, and sends it to the client. */
     void answer(ByteBuf in) {
-        HttpResponseStatus status = HttpResponseStatus.valueOf(in.readInt());
+        HttpResponseStatus status = Frames.readStatus(in);
         String contentType = Frames.readText(in);
         HttpHeaders headers = Responses.headers(id);
         if (!contentType.isEmpty()) {
@@ -195,7 +195,7 @@ final class Invocation {
             try {
                 return in.readBytes(length);
             } catch (OutOfMemoryError e) {
-                // Netty's own, of the memory outside the heap; without a copy it takes none.
+                // Of the memory outside the heap; without a copy it takes none.
             }
         }
         return in.readRetainedSlice(length);

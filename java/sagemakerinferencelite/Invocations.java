@@ -152,7 +152,7 @@ final class Invocations extends ChannelDuplexHandler {
             try {
                 return new Invocation(channel, request, query);
             } catch (OutOfMemoryError e) {
-                // Netty's own, of the memory outside the heap: it is this request that finds none.
+                // Of the memory outside the heap: it is this request that finds none.
             }
         }
         throw new BadMessageException(

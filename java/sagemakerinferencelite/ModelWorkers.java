@@ -241,10 +241,12 @@ final class ModelWorkers {
         return count;
     }
 
-    synchronized void checkLimits(long nowNs) {
-        for (Worker worker : workers) {
-            worker.checkLimit(nowNs);
+    void checkLimits(long nowNs) {
+        List<Worker> all;
+        synchronized (this) {
+            all = new ArrayList<>(workers);
         }
+        all.forEach(each -> each.checkLimit(nowNs));
     }
 
     void loaded(Worker worker) {
@@ -396,8 +398,27 @@ final class ModelWorkers {
         if (!kept) {
             worker.shutdown();
         }
-        batch.forEach(reply);
-        endLeaving(answeredAll);
+        try {
+            reply(batch, reply);
+        } finally {
+            endLeaving(answeredAll);
+        }
+    }
+
+    /** Where one cannot be answered, by a frame that no worker of ours writes, nor can those behind it. */
+    private static void reply(List<Invocation> batch, Consumer<Invocation> reply) {
+        int answered = 0;
+        try {
+            for (Invocation each : batch) {
+                reply.accept(each);
+                answered++;
+            }
+        } catch (Throwable t) {
+            for (Invocation each : batch.subList(answered, batch.size())) {
+                each.fail(DIED);
+            }
+            throw t;
+        }
     }
 
     private void makeIdle(Worker worker) {

@@ -149,7 +149,7 @@ final class RequestGuard extends ChannelDuplexHandler
             if (received > maxBody) {
                 throw HeadCheck.tooLarge("more than " + maxBody, maxBody);
             }
-            if (isLast && body == null) {
+            if (isLast && body == null && isKeptAsItIs(piece)) {
                 takeRoom(received);
                 passOn(piece.retain());
             } else {
@@ -164,13 +164,19 @@ final class RequestGuard extends ChannelDuplexHandler
         }
     }
 
+    /** A small body is copied by who asks for it; a large one keeps the memory that it was read into. */
+    private static boolean isKeptAsItIs(ByteBuf piece) {
+        return piece.readableBytes() <= Invocation.SMALL_BODY_BYTES
+                || !Body.isPartOfMuchMore(piece);
+    }
+
     private void gather(ByteBuf piece) throws BadMessageException {
         if (body == null) {
             body = new Body(ctx.alloc(), maxBody);
         }
         try {
             body.add(piece);
-        } catch (OutOfMemoryError e) { // Netty's own: of the memory outside the heap
+        } catch (OutOfMemoryError e) { // of the memory outside the heap
             throw HeadCheck.noRoom();
         }
         takeRoom(body.held());
@@ -274,7 +280,9 @@ final class RequestGuard extends ChannelDuplexHandler
         lastReceivedNs = System.nanoTime();
         boolean isBad = content.decoderResult().isFailure();
         if (isBad && ctx.channel() instanceof DuplexChannel) {
-            ((DuplexChannel) ctx.channel()).shutdownOutput();
+            DuplexChannel channel = (DuplexChannel) ctx.channel();
+            // Behind what is still on its way.
+            ctx.writeAndFlush(Unpooled.EMPTY_BUFFER).addListener(sent -> channel.shutdownOutput());
         } else if (content instanceof LastHttpContent || received > PATIENCE * maxBody) {
             NettyUtils.closeOnFlush(ctx.channel());
         }
@@ -337,6 +345,10 @@ final class RequestGuard extends ChannelDuplexHandler
 
     @Override
     public boolean check(long nowNs) {
+        watched = false;
+        if (!ctx.channel().isActive()) {
+            return false;
+        }
         taking.look(nowNs);
         if (taking.stalledNs(nowNs) > limitNs(Room.isShort())) {
             LOG.warn(
@@ -375,6 +387,7 @@ final class RequestGuard extends ChannelDuplexHandler
 
     @Override
     public void channelInactive(ChannelHandlerContext unused) {
+        head = null;
         if (unanswered) {
             unanswered = false;
             traffic.end(1);

@@ -23,10 +23,15 @@ final class SureReads extends AdaptiveRecvByteBufAllocator {
         return new SureHandle(super.newHandle());
     }
 
-    private static final class SureHandle extends RecvByteBufAllocator.DelegatingHandle
-            implements RecvByteBufAllocator.ExtendedHandle {
+    private final ByteBuf reserve = Unpooled.directBuffer(RESERVE_BYTES, RESERVE_BYTES);
 
-        private final ByteBuf reserve = Unpooled.directBuffer(RESERVE_BYTES, RESERVE_BYTES);
+    /** Lets go of the reserve. To be called when the connection is closed. */
+    void end() {
+        reserve.release();
+    }
+
+    private final class SureHandle extends RecvByteBufAllocator.DelegatingHandle
+            implements RecvByteBufAllocator.ExtendedHandle {
 
         SureHandle(Handle handle) {
             super(handle);

@@ -133,17 +133,19 @@ final class Worker extends WorkerThread {
     }
 
     void connect() {
+        SureReads reads = new SureReads();
         Bootstrap bootstrap =
                 new Bootstrap()
                         .group(loop)
                         .channel(EpollDomainSocketChannel.class)
                         .option(ChannelOption.SO_SNDBUF, SEND_BUFFER_BYTES)
-                        .option(ChannelOption.RCVBUF_ALLOCATOR, new SureReads())
+                        .option(ChannelOption.RCVBUF_ALLOCATOR, reads)
                         .handler(new Answers());
         bootstrap
                 .connect(address)
                 .addListener(
                         (ChannelFuture made) -> {
+                            made.channel().closeFuture().addListener(closed -> reads.end());
                             if (!made.isSuccess()) {
                                 lost("it cannot be connected to: " + made.cause());
                             }
@@ -153,11 +155,22 @@ final class Worker extends WorkerThread {
     /** Ends it for good. */
     @Override
     public void shutdown() {
-        state = WorkerState.WORKER_SCALED_DOWN;
+        synchronized (this) {
+            state = WorkerState.WORKER_SCALED_DOWN;
+        }
         Channel current = channel;
         if (current != null) {
             current.close();
         }
+    }
+
+    /** Changes the state, unless it has been ended for good; whether it is so now. */
+    private synchronized boolean become(WorkerState next) {
+        if (isShutDown()) {
+            return false;
+        }
+        state = next;
+        return true;
     }
 
     boolean isShutDown() {
@@ -172,9 +185,7 @@ final class Worker extends WorkerThread {
             failures = 0;
         }
         hasAnswered = false;
-        if (!isShutDown()) {
-            state = WorkerState.WORKER_ERROR;
-        }
+        become(WorkerState.WORKER_ERROR);
         owner.lost(this, !wasLoaded && !isShutDown(), why);
         if (!isShutDown()) {
             connectLater(BACK_OFF_SECONDS[Math.min(failures++, BACK_OFF_SECONDS.length - 1)], why);
@@ -194,8 +205,7 @@ final class Worker extends WorkerThread {
         loop.schedule(
                 () -> {
                     owner.restsNoLonger(this);
-                    if (!isShutDown()) {
-                        state = WorkerState.WORKER_STARTED;
+                    if (become(WorkerState.WORKER_STARTED)) {
                         connect();
                     }
                 },
@@ -220,11 +230,12 @@ final class Worker extends WorkerThread {
         }
     }
 
-    /** Ends the connection where what the worker is busy with takes longer than its model may. */
+    /** Ends the connection where an answer takes longer than its model may; a load has a limit of its own. */
     void checkLimit(long nowNs) {
         long since = busySinceNs;
         Channel current = channel;
         if (since != 0
+                && isRunning()
                 && current != null
                 && nowNs - since > TimeUnit.SECONDS.toNanos(model.getResponseTimeoutSeconds())) {
             LOG.error(
@@ -293,12 +304,11 @@ final class Worker extends WorkerThread {
             } else if (kind == Frames.LOADED && !isRunning()) {
                 pid = frame.readInt();
                 loadedNs = System.nanoTime();
-                if (!isShutDown()) {
-                    state = WorkerState.WORKER_MODEL_LOADED;
+                if (become(WorkerState.WORKER_MODEL_LOADED)) {
                     owner.loaded(Worker.this);
                 }
             } else if (kind == Frames.FAILED && !isRunning()) {
-                HttpResponseStatus status = HttpResponseStatus.valueOf(frame.readInt());
+                HttpResponseStatus status = Frames.readStatus(frame);
                 refusal = Frames.readText(frame);
                 owner.loadFailed(RequestException.failure(status, refusal));
                 channel.close();

@@ -80,6 +80,7 @@ class ChildProcess:
     def end(self) -> None:
         """Kill it and its process group, and reap it. Its leftovers are killed too where it has ended itself."""
         kill_group(self.pid)
+        self._process.kill()  # it may have left its group
         self._process.wait()
         if self._process.stdin is not None:
             with suppress(OSError):

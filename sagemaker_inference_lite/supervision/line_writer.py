@@ -21,6 +21,7 @@ _PIECE_BYTES = 1 << 16
 
 # How soon a descriptor that cannot be written to is tried again: a disk may have room again, a FIFO a reader.
 _RETRY_SECONDS = 1.0
+_PAUSE_SECONDS = 0.01
 
 _UNREAD = "nobody read them"
 
@@ -131,7 +132,13 @@ class LineWriter:
                     return
                 piece = self._take()
                 self._is_writing = True
-            self._settle_with(piece, *self._write(piece))
+            try:
+                self._settle_with(piece, *self._write(piece))
+            except Exception:
+                # Memory most likely: without this thread nothing that is printed would be seen any more.
+                with self._changed:
+                    self._is_writing = False
+                time.sleep(_PAUSE_SECONDS)
 
     def _take(self) -> bytes | _Dropped:
         """The next lines, as many as may be written at once; or what was dropped before them."""

@@ -39,12 +39,13 @@ def prepare_to_fork() -> None:
     log_lines.keep_ours_enabled()
     gc.collect()
     for size in range(_STEP, _LARGEST + 1, _STEP):
-        _fill_holes(size)
+        if not _fill_holes(size):
+            break  # this Python's memory does not come from pymalloc
     gc.freeze()
 
 
-def _fill_holes(size: int) -> None:
-    """Allocate blocks of a size until they come from a pool that nothing has been in before.
+def _fill_holes(size: int) -> bool:
+    """Allocate blocks of a size until they come from a pool that nothing has been in before; whether they came to that.
 
     Python begins such a one when all others of that size are full, and gives its blocks away from the first one on.
     """
@@ -58,7 +59,8 @@ def _fill_holes(size: int) -> None:
         # Not always the next one: the numbers that this counts with take blocks of their own.
         in_a_row = 1 if is_first else in_a_row + 1 if in_a_row and 0 < address - before <= 4 * size else 0
         if in_a_row == _IN_A_ROW:
-            return
+            return True
+    return False
 
 
 def _maker(size: int) -> Callable[[], object]:

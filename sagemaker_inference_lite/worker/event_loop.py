@@ -78,7 +78,7 @@ class EventLoop:
             callback = self._on_hangup.pop(descriptor, None)
             if callback is not None:
                 self._hangups.unregister(descriptor)
-                _call(callback)
+                guarded(callback)
 
     def drop(self, sock: socket.socket) -> None:
         """Undo watch() and close the socket."""
@@ -103,9 +103,9 @@ class EventLoop:
             patience_seconds = until_timer if patience_seconds is None else min(patience_seconds, until_timer)
         for key, _ in self._selector.select(patience_seconds):
             if self._selector.get_map().get(key.fd) is key:  # an earlier callback may have closed it
-                _call(key.data)
+                guarded(key.data)
         while self._timers and self._timers[0][0] <= time.monotonic():
-            _call(heapq.heappop(self._timers)[2])
+            guarded(heapq.heappop(self._timers)[2])
 
     def close_in_child(self, kept: int = -1) -> None:
         """After a fork: close all that the parent has ever watched, but one; it would not end where its owner ends it.
@@ -121,7 +121,8 @@ class EventLoop:
             descriptor = own.find(1, descriptor + 1)
 
 
-def _call(callback: Callback) -> None:
+def guarded(callback: Callback) -> None:
+    """Call it; a failure costs a record in the log, and a pause."""
     try:
         callback()
     except Exception:

@@ -149,11 +149,15 @@ class ImportWatch:
         package, dot, _ = name.partition(".")
         if dot and package not in SURVIVE_A_FORK:  # counted with its package's caller: to count takes time
             return None
-        found = (each.find_spec(name, path, target) for each in sys.meta_path if each is not self)
-        spec = next(filter(None, found), None)
-        if spec is not None:
-            self._count_at(spec, package)
-        return spec
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if find is None:
+                return None  # Python knows what to do with one of that kind
+            spec: ModuleSpec | None = find(name, path, target) if finder is not self else None
+            if spec is not None:
+                self._count_at(spec, package)
+                return spec
+        return None
 
     def _count_at(self, spec: ModuleSpec, package: str) -> None:
         loader: Any = spec.loader

@@ -120,7 +120,11 @@ def _import(control: socket.socket, modules: Sequence[str], zygote: int) -> bool
     fork_guard.release()
     standard_streams.occupy()  # a package may have closed them
     prepare_to_fork()
-    _say(control, {**outcome._asdict(), "milliseconds": 1000 * (time.monotonic() - begun)})
+    for name, error in outcome.failed.items():
+        logger.debug("%s is not imported ahead: %s", name, error)
+    # Without the errors' texts, which would not fit into a message.
+    said = {**outcome._asdict(), "failed": list(outcome.failed)}
+    _say(control, {**said, "milliseconds": 1000 * (time.monotonic() - begun)})
     return not outcome.unsafe
 
 

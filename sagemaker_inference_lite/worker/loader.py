@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Optional
 
+from sagemaker_inference_lite import fork_guard
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import HandlerError
 from sagemaker_inference_lite.printable import named
@@ -150,6 +151,7 @@ def _shown_path() -> str:
 
 
 def _import_failed(handler_service: str, place: str, error: BaseException) -> BaseException:
+    fork_guard.end_if_forked(error)
     if isinstance(error, (KeyboardInterrupt, MemoryError)):
         return error
     return HandlerError(f"The handler {handler_service!r} cannot be imported from {place}: {named(error)}")

@@ -9,7 +9,7 @@ STEADY_SECONDS = 60.0
 # Ends in a row, of workers that were asked nothing, after which the server of one model gives up.
 MOST_ENDS = 4
 
-# Whatever a model does, it is loaded no more often than this.
+# A model whose workers end unasked is loaded no more often than this.
 LEAST_SECONDS = 1.0
 
 _LONGEST_PAUSE_SECONDS = 60.0

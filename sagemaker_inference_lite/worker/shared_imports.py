@@ -126,4 +126,5 @@ def _preload(module: str) -> None:
     try:
         importlib.import_module(module)
     except BaseException as error:
+        fork_guard.end_if_forked(error)
         raise HandlerError(f"{PRELOAD} names {module!r}, which cannot be imported: {named(error)}") from error

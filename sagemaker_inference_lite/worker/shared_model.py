@@ -80,7 +80,11 @@ class SharedModel:
         if load.gpu_id is not None:
             self._give_up("it is to use a GPU, and CUDA cannot be used after a fork")
             return
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            self._give_up(str(error))
+            return
         self._loop.watch(ours, self._hear)
         try:
             with theirs:

@@ -8,7 +8,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
 from sagemaker_inference_lite.mms import wire
@@ -25,6 +25,9 @@ _MAX_DEATHS = 3
 
 # Names that loads have asked for, all models together. A model can name anything.
 _MOST_MODULES = 50_000
+
+# What the names of one candidate's modules may take in a message; the others are the next one's.
+_MOST_BYTES = 60_000
 
 # Forks the first candidate: called with its end of the control socket, the zygote's, and what it is to import.
 ForkCandidate = Callable[[socket.socket, socket.socket, Sequence[str]], int]
@@ -101,34 +104,41 @@ class Succession:
 
     # -- a candidate --
 
-    def _found(self) -> None:
+    def _found(self, is_waited_for: bool = True) -> None:
         modules = [name for name in self._wanted if name not in self._imported and not self._is_refused(name)]
         if not modules or self._deaths > _MAX_DEATHS:
             return
         # The modules of a package in a row, where the package that was begun first comes first.
         places = {name: place for place, name in reversed(list(enumerate(_package(name) for name in modules)))}
         modules.sort(key=lambda name: places[_package(name)])
+        try:
+            candidate = self._fork(list(_fitting(modules)))
+        except (OSError, ValueError) as error:
+            logger.warning("no heir of the zygote can be made: %s", error)
+            return
+        self._candidate = candidate
+        if is_waited_for:
+            self._expected_until = time.monotonic() + _PATIENCE_SECONDS
+        self._candidate_at = ""
+        self._loop.watch(candidate.control, functools.partial(self._hear, candidate))
+        self._loop.later(_PATIENCE_SECONDS, functools.partial(self._say_late, candidate))
+        self._loop.later(self._limit_seconds, functools.partial(self._give_up, candidate))
+
+    def _fork(self, modules: list[str]) -> Heir:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
                 pid = self._heir.found(theirs, modules) if self._heir else self._fork_candidate(theirs, ours, modules)
-        except (OSError, ValueError) as error:
-            logger.warning("no heir of the zygote can be made: %s", error)
+        except (OSError, ValueError):
             ours.close()
-            return
-        self._candidate = candidate = Heir(pid, ours, modules)
-        self._expected_until = time.monotonic() + _PATIENCE_SECONDS
-        self._candidate_at = ""
-        self._loop.watch(ours, functools.partial(self._hear, candidate))
-        self._loop.later(_PATIENCE_SECONDS, functools.partial(self._say_late, candidate))
-        self._loop.later(self._limit_seconds, functools.partial(self._give_up, candidate))
+            raise
+        return Heir(pid, ours, modules)
 
     def _hear(self, candidate: Heir) -> None:
         try:
-            message = candidate.control.recv(LONGEST_MESSAGE)
-        except OSError:
-            message = b""
-        said = json.loads(message or b"{}")
+            said = json.loads(candidate.control.recv(LONGEST_MESSAGE) or b"{}")
+        except (OSError, ValueError):
+            said = {}
         if "at" in said:
             self._candidate_at = said["at"]
             return
@@ -140,11 +150,10 @@ class Succession:
             package = said.get("unsafe") or self._candidate_at
             reason = f"it {said['reason']}" if said else "the process that imported it has ended"
             self._refuse(candidate, package, reason)
-        self._found()
+        # Loads that have waited for one that was refused do not wait for another.
+        self._found(is_waited_for=candidate is self._heir)
 
     def _take_over(self, heir: Heir, said: dict[str, Any]) -> None:
-        for name, error in said["failed"].items():
-            logger.debug("%s is not imported ahead: %s", name, error)
         self._refused.update(said["failed"])
         self._imported.update(said["imported"])
         packages = ", ".join(dict.fromkeys(map(_package, said["imported"])))
@@ -162,7 +171,7 @@ class Succession:
             self._loop.unwatch(candidate.control)
             self._candidate = None
             self._refuse(candidate, self._candidate_at, f"it takes longer than {self._limit_seconds:.0f} seconds")
-            self._found()
+            self._found(is_waited_for=False)
 
     def _refuse(self, candidate: Heir, package: str, reason: str) -> None:
         logger.warning("the package %s is not imported ahead: %s", package or "(none)", reason)
@@ -176,6 +185,16 @@ class Succession:
 
     def _is_refused(self, name: str) -> bool:
         return name in self._refused or _package(name) in self._refused
+
+
+def _fitting(modules: Sequence[str]) -> Iterator[str]:
+    """The first of them, as far as their names fit into a message."""
+    room = _MOST_BYTES
+    for name in modules:
+        room -= len(json.dumps(name)) + len(", ")
+        if room < 0:
+            return
+        yield name
 
 
 def _package(name: str) -> str:

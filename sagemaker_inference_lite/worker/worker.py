@@ -18,7 +18,7 @@ from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.memory import is_memory_error
 from sagemaker_inference_lite.mms import wire
-from sagemaker_inference_lite.printable import named
+from sagemaker_inference_lite.printable import named, text_of
 from sagemaker_inference_lite.python_file import put_first_on_path, python_path
 from sagemaker_inference_lite.user_module import CODE_DIRECTORY
 from sagemaker_inference_lite.worker import answers, events, slot_page
@@ -126,7 +126,7 @@ def _serve(job: Job) -> End:
         job.tell(events.Imported(tuple(imported)))
     # The zygote logs both: a worker's first line of log costs it 0.5 MB of pages.
     if loaded.context.load_report and not job.loaded:
-        job.tell(events.Report(loaded.context.load_report))
+        job.tell(events.Report(text_of(loaded.context.load_report)))
     job.tell(events.Loaded(milliseconds))
     return _answer_requests(job, *loaded)
 

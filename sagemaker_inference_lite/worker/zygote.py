@@ -33,7 +33,7 @@ from sagemaker_inference_lite.errors import HandlerError, WireError
 from sagemaker_inference_lite.exit_status import signal_name
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.printable import on_one_line
-from sagemaker_inference_lite.process_group import kill_group
+from sagemaker_inference_lite.process_group import kill_group, kill_leader
 from sagemaker_inference_lite.requirements import overlay
 from sagemaker_inference_lite.settings import Settings
 from sagemaker_inference_lite.sizing import MOST_WORKERS
@@ -42,7 +42,7 @@ from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.before_fork import prepare_to_fork
 from sagemaker_inference_lite.worker.birth import Inheritance
 from sagemaker_inference_lite.worker.connection import Connection
-from sagemaker_inference_lite.worker.event_loop import Callback, EventLoop
+from sagemaker_inference_lite.worker.event_loop import Callback, EventLoop, guarded
 from sagemaker_inference_lite.worker.events import End
 from sagemaker_inference_lite.worker.imports import image_directories
 from sagemaker_inference_lite.worker.models import Model, Slot
@@ -125,8 +125,8 @@ class Zygote:
 
     def _turn(self) -> None:
         self._loop.turn(TICK_SECONDS if self._workers else None)
-        self._reap()
-        self._check_limits()
+        guarded(self._reap)
+        guarded(self._check_limits)
 
     def _say_alive(self) -> None:
         self._supervisor.tell({"event": "alive"})
@@ -254,30 +254,30 @@ class Zygote:
 
     def _kill(self, slot: Slot, pid: int | None) -> None:
         if pid is not None and self._workers.get(pid) is slot:
-            kill_group(pid)
+            kill_leader(pid)
 
     # -- workers --
 
     def _fork(self, slot: Slot, refusal: worker.Refusal | None = None) -> None:
         assert slot.load is not None
-        if refusal is None and self._nursery.is_expecting(slot.load):
-            self._fork_later(slot, _EXPECTING_SECONDS)
-            return
         try:
-            self._fork_worker(slot, refusal)
+            if refusal is None and self._nursery.is_expecting(slot.load):
+                self._fork_later(slot, _EXPECTING_SECONDS)
+            else:
+                self._fork_worker(slot, refusal)
         except OSError as error:
-            self._cannot_fork(slot, error)
+            self._cannot_fork(slot, error, refusal)
 
-    def _cannot_fork(self, slot: Slot, error: OSError) -> None:
+    def _cannot_fork(self, slot: Slot, error: OSError, refusal: worker.Refusal | None) -> None:
         """No process, no memory or no more open files: the contract's 507, "any other resource"."""
         logger.error("no worker can be made for model %s: %s", slot.model_name, error)
         if slot.answered_load:
-            self._fork_later(slot, RETRY_SECONDS)
+            self._fork_later(slot, RETRY_SECONDS, refusal)
         else:
             self._could_not_load(slot, worker.Refusal(507, f"No worker can be made: {error}."))
 
     def _fork_worker(self, slot: Slot, refusal: worker.Refusal | None) -> None:
-        slot.page.enter(slot_page.STARTING)
+        slot.page.begin_anew()
         slot.forked_at = time.monotonic()
         slot.loaded = False
         slot.told = set()
@@ -373,26 +373,29 @@ class Zygote:
             else:
                 continue
             slot.killed_because = worker.Refusal(504, message)
-            kill_group(pid)
+            kill_leader(pid)
 
     # -- ends of workers --
 
     def _reap(self) -> None:
-        while True:
-            try:
+        has_reaped = False
+        with suppress(ChildProcessError):
+            while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            self._nursery.ended(pid)
-            self._supervisor.tell({"event": "worker ended", "pid": pid})
-            slot = self._workers.pop(pid, None)
-            if slot is not None:
-                kill_group(pid)  # what the worker started and left behind
-                code = os.waitstatus_to_exitcode(status)
-                self._of(slot, functools.partial(self._worker_ended, slot, pid, code))()
+                if pid == 0:
+                    break
+                has_reaped = True
+                guarded(functools.partial(self._child_ended, pid, os.waitstatus_to_exitcode(status)))
+        if has_reaped:
             descendants.kill_orphans(self._workers, {*self._workers, *self._nursery.holders()})
+
+    def _child_ended(self, pid: int, code: int) -> None:
+        slot = self._workers.pop(pid, None)
+        self._supervisor.tell({"event": "worker ended", "pid": pid})
+        if slot is not None:
+            kill_group(pid)  # what the worker started and left behind
+            self._of(slot, functools.partial(self._worker_ended, slot, pid, code))()
+        self._nursery.ended(pid)
 
     def _worker_ended(self, slot: Slot, pid: int, code: int) -> None:
         if slot.killed_because is None:
@@ -417,7 +420,7 @@ class Zygote:
             self._close(slot)
         elif slot.end is End.REFUSED:
             self._load_or_refuse(slot)
-        elif reading.state == slot_page.STARTING:
+        elif reading.state == slot_page.STARTING or not slot.answered_load:
             self._died_loading(slot, pid, code)
         else:
             self._died_serving(slot, pid, code, reading)
@@ -434,7 +437,7 @@ class Zygote:
             f" (request {', '.join(reading.request_ids)}, error id {error_id})" if is_owed else "",
         )
         if is_owed:
-            type_name = "TimeLimitExceeded" if slot.killed_because else "WorkerDied"
+            type_name = "TimeLimitExceeded" if reason.status == 504 else "WorkerDied"
             body = error_body(type_name, reason.message, error_id=error_id)
             self._send(slot, answers.refusal(len(reading.request_ids), reason.status, body))
         elif reading.state != slot_page.IDLE:
@@ -498,8 +501,12 @@ class Zygote:
         else:
             self._fork_later(slot, RETRY_SECONDS)
 
-    def _fork_later(self, slot: Slot, seconds: float) -> None:
-        self._loop.later(seconds, lambda: None if slot.closed or self._stopping else self._fork(slot))
+    def _fork_later(self, slot: Slot, seconds: float, refusal: worker.Refusal | None = None) -> None:
+        def fork() -> None:
+            if not slot.closed and not self._stopping:
+                self._fork(slot, refusal)
+
+        self._loop.later(seconds, self._of(slot, fork))
 
     # -- stop --
 
@@ -511,7 +518,7 @@ class Zygote:
             self._loop.turn(0.02)
             self._reap()
         for pid in self._workers:
-            kill_group(pid)
+            kill_leader(pid)
         while self._workers:
             pid, _ = os.waitpid(-1, 0)
             self._workers.pop(pid, None)
