@@ -247,3 +247,14 @@ def test_memory_at_its_end_costs_requests_and_no_worker(start_single: Callable[.
     assert server.invoke("echo on").text == "on"
     assert workers(server) == before
     assert "is lost" not in server.output()
+
+
+def test_connections_that_end_in_a_head_leave_nothing(start_single: Callable[..., Server]) -> None:
+    """What thousands of clients have begun to say before they went takes no room from those that follow."""
+    server = start_single(SAGEMAKER_MODEL_SERVER_VMARGS="-XX:MaxDirectMemorySize=16m").ready()
+    for _ in range(5000):
+        with connected(server) as client:
+            client.sendall(b"G")
+    answer = server.invoke(b"size " + bytes(1 << 20))
+    assert (answer.status_code, answer.text) == (200, str((1 << 20) + 5))
+    assert server.stop() == 0

@@ -61,6 +61,18 @@ def test_junk_on_its_events(server: Server, model: str, packets: list[bytes]) ->
     server.unload(model)
 
 
+def test_modules_that_are_made_up(server: Server, model: str) -> None:
+    """A model that asks for thousands of modules to be imported ahead that are not there holds up no other."""
+    names = "\n".join(f"made_up_{number}" for number in range(6000))
+    assert server.load(model, f"say {(b'I' + names.encode()).hex()}").status_code == 200
+    begun = time.monotonic()
+    assert server.load(f"{model}-other").status_code == 200
+    assert time.monotonic() - begun < 15
+    assert server.invoke("echo on", f"{model}-other").text == "on"
+    for name in (model, f"{model}-other"):
+        server.unload(name)
+
+
 @pytest.mark.parametrize("junk", ["ff" * 64, "03" + "00" * 15 + "ffffff7f", "03" + "00" * 15 + "04000000" + "ff" * 4])
 def test_junk_in_its_page(server: Server, model: str, junk: str) -> None:
     """A worker whose page holds nonsense when it ends has ended, and nothing more."""
