@@ -63,6 +63,13 @@ def kill_orphans(known: Container[int], living: Container[int]) -> list[int]:
     return killed
 
 
+def end_orphans() -> None:
+    """Kill and reap whatever marked processes have left behind here, and what that leaves behind in turn."""
+    while killed := kill_orphans((), ()):
+        for pid in killed:
+            os.waitpid(pid, 0)
+
+
 def _children() -> list[int]:
     """The main thread's, which is who adopts; none where the kernel does not list them (CONFIG_PROC_CHILDREN)."""
     try:

@@ -379,9 +379,7 @@ class _Server:
             # What workers started and left behind, where the zygote was killed before it could end them.
             for group in self._worker_groups:
                 kill_group(group)
-            while orphans := descendants.kill_orphans((), ()):
-                for pid in orphans:
-                    os.waitpid(pid, 0)
+            descendants.end_orphans()
         self._output.close(max(deadline, time.monotonic() + _LAST_LINES_SECONDS))
         reap_strangers([])
         descendants.adopt_orphans(False)

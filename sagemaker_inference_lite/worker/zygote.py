@@ -522,9 +522,7 @@ class Zygote:
         while self._workers:
             pid, _ = os.waitpid(-1, 0)
             self._workers.pop(pid, None)
-        while orphans := descendants.kill_orphans((), ()):
-            for pid in orphans:
-                os.waitpid(pid, 0)
+        descendants.end_orphans()
 
 
 # What a worker did when it ended.
