@@ -83,8 +83,10 @@ def test_nobody_reads(start: Start, destination: Destination) -> None:
 def test_lines_after_a_loss(start: Start, destination: Destination) -> None:
     """Until what came before the loss has been written nothing is taken up; then all is, with the notice between."""
     writer = start(100 * KIB)
-    writer.put(LINE * 2000)
-    destination.read_until_there_are(10, b"\n")
+    for _ in range(2000):
+        writer.put(LINE)
+    # A part of what waits, so that there is room again, and more is left than a pipe takes.
+    destination.read_until_there_are(100, b"\n", at_once=4 * KIB)
     writer.put(LINE)
     destination.read_until(b"nobody read them\n")
     assert writer.settle(deadline())

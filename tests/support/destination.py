@@ -28,16 +28,16 @@ class Destination:
             self._read()
         return self.text
 
-    def read_until_there_are(self, count: int, piece: bytes) -> None:
-        """Read until so many of these have come."""
+    def read_until_there_are(self, count: int, piece: bytes, at_once: int = 65536) -> None:
+        """Read until so many of these have come, so many bytes at once."""
         missing = count - self.text.count(piece)
         while missing > 0:
-            missing -= self._read().count(piece)
+            missing -= self._read(at_once).count(piece)
 
-    def _read(self) -> bytes:
+    def _read(self, at_once: int = 65536) -> bytes:
         readable, _, _ = select.select([self.source], [], [], SECONDS)
         assert readable, self.text[-200:]
-        read = os.read(self.source, 65536)
+        read = os.read(self.source, at_once)
         self.text += read
         return read
 
