@@ -59,7 +59,7 @@ def failure(error: BaseException, context: Context, *, max_bytes: int, expose_tr
         on_one_line(named(error)),
         exc_info=error if is_ours else None,
     )
-    trace = _trace(error) if expose_traceback else None
+    trace = trace_of(error) if expose_traceback else None
     body = error_body(type_name, message, error_id=error_id, trace=trace)
     if len(body) > max_bytes:  # in which an escaped character takes up to twelve bytes
         body = error_body(type_name, message[: max_bytes // 16], error_id=error_id)
@@ -83,7 +83,8 @@ def refuse_stream(value: object) -> None:
         )
 
 
-def _trace(error: BaseException) -> str:
+def trace_of(error: BaseException) -> str:
+    """The traceback as Python prints it; an error whose text cannot be had is named without one."""
     try:
         return "".join(traceback.format_exception(type(error), error, error.__traceback__))
     except Exception:  # an error may be broken itself

@@ -256,6 +256,6 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
                             HttpResponseStatus.INTERNAL_SERVER_ERROR,
                             "The request failed; the log has the cause.");
         }
-        Responses.sendError(channel, known.status, known.type, known.getMessage(), id, log);
+        Responses.sendError(channel, known, id, log);
     }
 }

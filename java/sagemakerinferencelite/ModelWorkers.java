@@ -298,7 +298,7 @@ final class ModelWorkers {
             loadFailed(
                     RequestException.failure(
                             HttpResponseStatus.INTERNAL_SERVER_ERROR,
-                            "A worker was lost while it loaded the model: " + why + "."));
+                            "A worker was lost while it loaded the model: " + why));
         }
     }
 

@@ -16,6 +16,7 @@ from sagemaker_inference_lite import fork_guard, log_lines, standard_streams
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import WireError
+from sagemaker_inference_lite.failures import trace_of
 from sagemaker_inference_lite.memory import is_memory_error
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.printable import named, text_of
@@ -114,9 +115,7 @@ def _serve(job: Job) -> End:
         )
     except BaseException as error:  # whatever a model raises at its load, SystemExit included, is a failed load
         fork_guard.end_if_forked(error)
-        name = job.load.model_name
-        logger.error("model %s could not be loaded: %s", name, named(error), exc_info=error)
-        return End.LOAD_MEMORY if is_memory_error(error) else End.LOAD_FAILED
+        return _failed_load(job, error)
     fork_guard.end_if_forked()
     milliseconds = int(1000 * (time.monotonic() - begun))
     standard_streams.occupy()  # a model may have closed them
@@ -129,6 +128,16 @@ def _serve(job: Job) -> End:
         job.tell(events.Report(text_of(loaded.context.load_report)))
     job.tell(events.Loaded(milliseconds))
     return _answer_requests(job, *loaded)
+
+
+def _failed_load(job: Job, error: BaseException) -> End:
+    """Log why the model cannot be loaded, and tell it to whoever wanted the model, under one id."""
+    error_id = uuid.uuid4().hex
+    name = job.load.model_name
+    logger.error("model %s could not be loaded, error id %s: %s", name, error_id, named(error), exc_info=error)
+    trace = trace_of(error) if job.options.expose_tracebacks else ""
+    job.tell(events.LoadFailure(error_id, named(error), trace))
+    return End.LOAD_MEMORY if is_memory_error(error) else End.LOAD_FAILED
 
 
 def load_model(

@@ -82,7 +82,7 @@ _STOP_SECONDS = 1.0
 _EXPECTING_SECONDS = 0.01
 
 # A worker tells each kind of event once; one more is the look that finds nothing.
-_MOST_EVENTS = 5
+_MOST_EVENTS = 6
 
 _STDOUT = 1
 
@@ -270,11 +270,12 @@ class Zygote:
 
     def _cannot_fork(self, slot: Slot, error: OSError, refusal: worker.Refusal | None) -> None:
         """No process, no memory or no more open files: the contract's 507, "any other resource"."""
-        logger.error("no worker can be made for model %s: %s", slot.model_name, error)
+        failure = _load_failure(f"No worker can be made: {error}.")
+        logger.error("no worker can be made for model %s, error id %s: %s", slot.model_name, failure.error_id, error)
         if slot.answered_load:
             self._fork_later(slot, RETRY_SECONDS, refusal)
         else:
-            self._could_not_load(slot, worker.Refusal(507, f"No worker can be made: {error}."))
+            self._could_not_load(slot, 507, failure)
 
     def _fork_worker(self, slot: Slot, refusal: worker.Refusal | None) -> None:
         slot.page.begin_anew()
@@ -285,6 +286,7 @@ class Zygote:
         slot.killed_because = None
         slot.load_deadline = float("inf") if refusal else time.monotonic() + self._settings.startup_timeout
         slot.end = None
+        slot.failure = None
         assert slot.model is not None
         slot.pid, slot.events = self._nursery.bear(slot, self._packages_of(slot.model), refusal)
         self._workers[slot.pid] = slot
@@ -315,6 +317,8 @@ class Zygote:
         slot.told.add(type(event))
         if isinstance(event, End):
             slot.end = event
+        elif isinstance(event, events.LoadFailure):
+            slot.failure = event
         elif isinstance(event, events.Imported):
             self._nursery.consider(event.modules)
         elif isinstance(event, events.Report):
@@ -473,14 +477,20 @@ class Zygote:
         self._fork(slot, slot.refusal if time.monotonic() < slot.no_load_before else None)
 
     def _died_loading(self, slot: Slot, pid: int, code: int) -> None:
-        reason = slot.killed_because or (_LOAD_REASONS.get(slot.end) if slot.end else None)
-        if slot.killed_because or reason is None:
-            reason = reason or _reason_of(code, _WHEN[slot_page.STARTING])
-            logger.error("worker %d of model %s ended: %s", pid, slot.model_name, reason.message)
-        self._could_not_load(slot, reason)
+        status = _LOAD_STATUS.get(slot.end) if slot.end else None
+        if status is not None and slot.failure is not None and not slot.killed_because:
+            self._could_not_load(slot, status, slot.failure)  # the worker has logged it
+            return
+        reason = slot.killed_because or _reason_of(code, _WHEN[slot_page.STARTING])
+        failure = _load_failure(reason.message)
+        name, error_id = slot.model_name, failure.error_id
+        logger.error("worker %d of model %s ended, error id %s: %s", pid, name, error_id, reason.message)
+        self._could_not_load(slot, reason.status, failure)
 
-    def _could_not_load(self, slot: Slot, reason: worker.Refusal) -> None:
+    def _could_not_load(self, slot: Slot, status: int, failure: events.LoadFailure) -> None:
+        """Say it where the front end waits for it, and try again where it does not."""
         slot.failed_tries += 1
+        reason = worker.Refusal(status, failure.sentence)
         if not self._settings.multi_model:
             self._try_again_or_give_up(slot, reason)
         elif slot.answered_load:
@@ -490,8 +500,8 @@ class Zygote:
             )
         else:
             # The front end closes the connection, and forgets the model.
-            status = 507 if reason.status == 507 else 500
-            self._answer_load(slot, wire.encode_failure(status, reason.message))
+            status = 507 if status == 507 else 500
+            self._answer_load(slot, wire.encode_failure(status, failure.sentence, failure.error_id, failure.trace))
 
     def _try_again_or_give_up(self, slot: Slot, reason: worker.Refusal) -> None:
         tries = slot.failed_tries
@@ -535,10 +545,13 @@ _WHEN = {
     slot_page.CLOSED: "after the front end had closed its connection",
 }
 
-_LOAD_REASONS = {
-    End.LOAD_FAILED: worker.Refusal(500, "The log has the cause."),
-    End.LOAD_MEMORY: worker.Refusal(507, "The worker ran out of memory while it loaded the model."),
-}
+# The status of a load that failed in the worker, by how the worker ended.
+_LOAD_STATUS = {End.LOAD_FAILED: 500, End.LOAD_MEMORY: 507}
+
+
+def _load_failure(sentence: str) -> events.LoadFailure:
+    """A failure that no worker has told, under an id of its own."""
+    return events.LoadFailure(uuid.uuid4().hex, sentence)
 
 
 def _reason_of(code: int, when: str) -> worker.Refusal:
