@@ -178,7 +178,7 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
     private Answer describe(String name) {
         ModelWorkers found = workers.of(name);
         if (found == null) {
-            throw RequestException.unknownModel(name);
+            throw workers.unknown(name);
         }
         Model model = found.model();
         DescribeModelResponse description = new DescribeModelResponse();

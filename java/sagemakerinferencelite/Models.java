@@ -221,7 +221,7 @@ final class Models {
     CompletableFuture<Boolean> scale(String name, int least, int most) {
         ModelWorkers found = workers.of(name);
         if (found == null) {
-            throw RequestException.unknownModel(name);
+            throw workers.unknown(name);
         }
         return limited(found.scale(least, most), System.nanoTime())
                 .handle(
@@ -242,14 +242,14 @@ final class Models {
     CompletableFuture<Void> unload(String name) {
         ModelWorkers leaving = workers.of(name);
         if (leaving == null) {
-            throw RequestException.unknownModel(name);
+            throw workers.unknown(name);
         }
         CompletableFuture<Void> idle = new CompletableFuture<>();
         if (!leaving.leave(idle)) {
             return leaving.gone()
                     .thenRun(
                             () -> {
-                                throw RequestException.unknownModel(name);
+                                throw workers.unknown(name);
                             });
         }
         Future<?> timer =

@@ -41,9 +41,17 @@ final class RequestException extends RuntimeException {
         return new RequestException(HttpResponseStatus.CONFLICT, "ConflictStatusException", message);
     }
 
-    static RequestException unknownModel(String name) {
+    static RequestException notFound(String message) {
         return new RequestException(
-                HttpResponseStatus.NOT_FOUND, "ModelNotFoundException", "Model not found: " + name);
+                HttpResponseStatus.NOT_FOUND, "ModelNotFoundException", message);
+    }
+
+    /** With one model, nobody outside may load another: whoever can, can run code here. */
+    static RequestException oneModel() {
+        return notFound(
+                "This server serves one model, which POST /invocations asks."
+                        + " SAGEMAKER_MULTI_MODEL=true makes it a server of several, which POST /models"
+                        + " loads.");
     }
 
     static RequestException unavailable(String message) {

@@ -82,8 +82,13 @@ def test_a_client_that_gives_up_a_delete_does_not_stop_it(multi: Server, model: 
 
 def test_models_are_not_downloaded(multi: Server, model: str) -> None:
     """An http url is refused: whoever reaches the port could otherwise run code of theirs."""
-    answer = requests.post(multi.url + "/models", json={"model_name": model, "url": multi.url + "/ping"})
-    assert answer.status_code == 400
+    url = multi.url + "/ping"
+    answer = requests.post(multi.url + "/models", json={"model_name": model, "url": url})
+    told = (
+        f"Models are not downloaded from {url}: give the path of one that is in the container, or set "
+        "SAGEMAKER_ALLOW_MODEL_DOWNLOAD=true."
+    )
+    assert (answer.status_code, answer.json()["message"]) == (400, told)
     assert model not in multi.listed()
 
 

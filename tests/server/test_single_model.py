@@ -19,12 +19,23 @@ def test_the_model_answers_on_invocations(single: Server) -> None:
     assert single.invoke("echo hello").text == "hello"
 
 
+ONE_MODEL = (
+    "This server serves one model, which POST /invocations asks. SAGEMAKER_MULTI_MODEL=true makes it a server of "
+    "several, which POST /models loads."
+)
+
+
 def test_nobody_outside_can_manage_models(single: Server) -> None:
     """The management interface is not on the port: a model can be neither listed, loaded nor removed from outside."""
-    assert requests.get(single.url + "/models").status_code == 404
-    answer = requests.post(single.url + "/models", json={"model_name": "x", "url": str(single.base_dir / "model")})
-    assert answer.status_code == 404
-    assert requests.delete(single.url + "/models/model").status_code == 404
+    url = single.url + "/models"
+    for answer in (
+        requests.get(url),
+        requests.post(url, json={"model_name": "x", "url": str(single.base_dir / "model")}),
+        requests.delete(f"{url}/model"),
+        single.invoke("echo", "x"),
+        requests.get(f"{url}/a/b/c/d"),
+    ):
+        assert (answer.status_code, answer.json()["message"]) == (404, ONE_MODEL)
     assert single.invoke("echo on").text == "on"
 
 
