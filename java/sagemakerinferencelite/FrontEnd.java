@@ -250,6 +250,7 @@ public final class FrontEnd {
         private final SslContext ssl;
         private final ConnectorType type;
         private final ModelRequests modelRequests = new ModelRequests(models, config);
+        private final NoModelRequests noModelRequests = new NoModelRequests();
         private final Ping ping = new Ping(() -> multiModel || readiness.isReady());
 
         Initializer(SslContext ssl, ConnectorType type) {
@@ -274,6 +275,8 @@ public final class FrontEnd {
             }
             if (type != ConnectorType.INFERENCE_CONNECTOR && !isTakenByPlugin("models")) {
                 pipeline.addLast(management, modelRequests);
+            } else if (!multiModel) {
+                pipeline.addLast(noModelRequests);
             }
             pipeline.addLast(management, new HttpRequestHandler(handlers()));
         }

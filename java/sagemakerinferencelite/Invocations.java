@@ -165,10 +165,7 @@ final class Invocations extends ChannelDuplexHandler {
         asked = found;
         Invocation passed = invocation;
         if (asked == null && !ModelManager.getInstance().getModels().containsKey(model)) {
-            passed.fail(
-                    HttpResponseStatus.NOT_FOUND,
-                    "ModelNotFoundException",
-                    "Model not found: " + model);
+            passed.fail(workers.unknown(model));
             return;
         }
         switch (asked == null ? ModelWorkers.Outcome.NO_WORKER : asked.submit(passed)) {

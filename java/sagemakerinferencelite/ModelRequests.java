@@ -178,7 +178,7 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
     private Answer describe(String name) {
         ModelWorkers found = workers.of(name);
         if (found == null) {
-            throw RequestException.unknownModel(name);
+            throw workers.unknown(name);
         }
         Model model = found.model();
         DescribeModelResponse description = new DescribeModelResponse();
@@ -256,6 +256,6 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
                             HttpResponseStatus.INTERNAL_SERVER_ERROR,
                             "The request failed; the log has the cause.");
         }
-        Responses.sendError(channel, known.status, known.type, known.getMessage(), id, log);
+        Responses.sendError(channel, known, id, log);
     }
 }

@@ -81,15 +81,29 @@ final class Responses {
     }
 
     static void sendError(
+            Channel channel, RequestException why, String requestId, AccessLog log) {
+        String body = ErrorBody.of(why.status, why.type, why.getMessage(), why.trace);
+        sendError(channel, why.status, body, requestId, log);
+    }
+
+    static void sendError(
             Channel channel,
             HttpResponseStatus status,
             String type,
             String message,
             String requestId,
             AccessLog log) {
+        sendError(channel, status, ErrorBody.of(status, type, message), requestId, log);
+    }
+
+    private static void sendError(
+            Channel channel,
+            HttpResponseStatus status,
+            String body,
+            String requestId,
+            AccessLog log) {
         HttpHeaders headers =
                 headers(requestId).set(CONTENT_TYPE, HttpHeaderValues.APPLICATION_JSON);
-        String body = ErrorBody.of(status, type, message);
         send(channel, status, headers, Unpooled.copiedBuffer(body, CharsetUtil.UTF_8), log);
     }
 
