@@ -54,7 +54,7 @@ import org.apache.logging.log4j.util.StackLocatorUtil;
  *       worker are on the same loop wakes no other thread up. The management interface has threads
  *       of its own, and so has the reading of models' files (see {@link ReadingThreads}): neither
  *       waits for the other, and /ping for none of them.
- *   <li>{@code Model server started.} on standard output means that every listener is bound.
+ *   <li>Nothing is printed at the start: that the models are ready is for others to say.
  *   <li>A failure to start is one line on standard error and exit status 1.
  *   <li>Standard input is the parent's command channel. Nothing listens and no model is loaded
  *       before a line {@code start}, so that this process can get ready while the parent readies
@@ -120,7 +120,6 @@ public final class FrontEnd {
             FrontEnd frontEnd = new FrontEnd(ConfigManager.getInstance());
             START_REQUESTED.await();
             frontEnd.start();
-            say(System.out, "Model server started.");
             DRAIN_REQUESTED.await();
             frontEnd.traffic.drain();
             exit(0);

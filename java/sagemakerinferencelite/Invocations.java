@@ -136,8 +136,7 @@ final class Invocations extends ChannelDuplexHandler {
             }
             invocation = newInvocation(ctx.channel(), request, query);
         } catch (BadMessageException e) {
-            AccessLog log = new AccessLog(ctx.channel(), request);
-            Responses.sendError(ctx.channel(), e, Invocation.newId(), log);
+            Responses.sendError(ctx.channel(), e, Invocation.newId());
             return;
         } finally {
             ReferenceCountUtil.release(request);

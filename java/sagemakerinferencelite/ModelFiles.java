@@ -18,7 +18,6 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.UUID;
 import java.util.regex.Pattern;
 import org.apache.commons.io.FileUtils;
 
@@ -154,23 +153,13 @@ final class ModelFiles {
             throws ModelException, IOException {
         File directory;
         try (InputStream stream = archive) {
-            directory = ModelArchive.unzip(stream, UUID.randomUUID().toString());
+            directory = Unpacking.unpack(url, stream);
         }
         try {
-            // What is no archive unpacks to nothing (java.util.zip.ZipInputStream).
-            if (isEmpty(directory.toPath())) {
-                throw new InvalidModelException("Not a zip archive, or an empty one: " + url);
-            }
             return new ModelArchive(manifest(directory.toPath()), url, directory, true);
         } catch (ModelException | IOException | RuntimeException e) {
             FileUtils.deleteQuietly(directory);
             throw e;
-        }
-    }
-
-    private static boolean isEmpty(Path directory) throws IOException {
-        try (DirectoryStream<Path> entries = Files.newDirectoryStream(directory)) {
-            return !entries.iterator().hasNext();
         }
     }
 

@@ -21,9 +21,7 @@ final class NoModelRequests extends ChannelInboundHandlerAdapter {
             ctx.fireChannelRead(request);
             return;
         }
-        AccessLog log = new AccessLog(ctx.channel(), request);
         request.release();
-        Responses.sendError(
-                ctx.channel(), RequestException.oneModel(), Invocation.newId(), log);
+        Responses.sendError(ctx.channel(), RequestException.oneModel(), Invocation.newId());
     }
 }

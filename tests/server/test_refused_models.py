@@ -67,7 +67,7 @@ def test_urls_of_nothing(multi: Server, tmp_path: Path) -> None:
     (tmp_path / "relative").symlink_to("nowhere")
     (tmp_path / "hostile").symlink_to("\x1b[31m\n")
     t, inside = tmp_path, "The path must be one in this container."
-    expected = {
+    expected: dict[Path | str, str] = {
         t / "x": f"{t}/x does not exist: {t} has no x. {inside}",
         t / "x" / "model": f"{t}/x/model does not exist: {t} has no x. {inside}",
         t / "file" / "model": f"{t}/file/model does not exist: {t}/file is a file.",
