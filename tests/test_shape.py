@@ -35,6 +35,7 @@ BASE = {
     "requirements",
     "sizing",
     "standard_streams",
+    "tracebacks",
 }
 LAUNCH = {"supervision", "mms", "preflight"}
 REQUEST = {
@@ -60,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "descendants": set(),
     "python_file": set(),
     "standard_streams": set(),
+    "tracebacks": {"errors", "printable"},
     "error_body": {"errors", "memory", "printable"},
     "settings": {"errors"},
     "sizing": {"settings", "machine"},

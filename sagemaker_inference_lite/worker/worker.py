@@ -12,11 +12,10 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from sagemaker_inference_lite import fork_guard, log_lines, standard_streams
+from sagemaker_inference_lite import fork_guard, log_lines, standard_streams, tracebacks
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import WireError
-from sagemaker_inference_lite.failures import trace_of
 from sagemaker_inference_lite.memory import is_memory_error
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.printable import named, text_of
@@ -134,8 +133,9 @@ def _failed_load(job: Job, error: BaseException) -> End:
     """Log why the model cannot be loaded, and tell it to whoever wanted the model, under one id."""
     error_id = uuid.uuid4().hex
     name = job.load.model_name
-    logger.error("model %s could not be loaded, error id %s: %s", name, error_id, named(error), exc_info=error)
-    trace = trace_of(error) if job.options.expose_tracebacks else ""
+    exc_info = tracebacks.exc_info(error)
+    logger.error("model %s could not be loaded, error id %s: %s", name, error_id, named(error), exc_info=exc_info)
+    trace = tracebacks.text_of(error) or named(error) if job.options.expose_tracebacks else ""
     job.tell(events.LoadFailure(error_id, named(error), trace))
     return End.LOAD_MEMORY if is_memory_error(error) else End.LOAD_FAILED
 
