@@ -132,12 +132,14 @@ def _serve(job: Job) -> End:
 def _failed_load(job: Job, error: BaseException) -> End:
     """Log why the model cannot be loaded, and tell it to whoever wanted the model, under one id."""
     error_id = uuid.uuid4().hex
-    name = job.load.model_name
+    is_memory = is_memory_error(error)
+    sentence = f"it ran out of memory: {named(error)}" if is_memory else named(error)
     exc_info = tracebacks.exc_info(error)
-    logger.error("model %s could not be loaded, error id %s: %s", name, error_id, named(error), exc_info=exc_info)
+    name = job.load.model_name
+    logger.error("model %s could not be loaded, error id %s: %s", name, error_id, sentence, exc_info=exc_info)
     trace = tracebacks.text_of(error) or named(error) if job.options.expose_tracebacks else ""
-    job.tell(events.LoadFailure(error_id, named(error), trace))
-    return End.LOAD_MEMORY if is_memory_error(error) else End.LOAD_FAILED
+    job.tell(events.LoadFailure(error_id, sentence, trace))
+    return End.LOAD_MEMORY if is_memory else End.LOAD_FAILED
 
 
 def load_model(
