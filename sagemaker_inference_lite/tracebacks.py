@@ -11,6 +11,7 @@ from typing import Optional, Union
 
 from sagemaker_inference_lite.errors import InferenceLiteError
 from sagemaker_inference_lite.printable import named
+from sagemaker_inference_lite.printable import text_of as printable_text
 
 ExcInfo = Union[tuple[type[BaseException], BaseException, Optional[TracebackType]], None]
 
@@ -49,6 +50,14 @@ def text_of(error: BaseException) -> str:
         return "" if info is None else "".join(traceback.format_exception(*info))
     except Exception:  # an error may be broken itself
         return named(error)
+
+
+def sentence_of(error: BaseException) -> str:
+    """What happened and where: the message of an error of this library's; of any other its type, text and place."""
+    if isinstance(error, InferenceLiteError):
+        return printable_text(error)
+    place = place_of(error)
+    return named(error) + (f" ({place})" if place and not isinstance(error, SyntaxError) else "")
 
 
 def place_of(error: BaseException) -> str:

@@ -15,10 +15,10 @@ from typing import Any, Callable, NamedTuple
 from sagemaker_inference_lite import fork_guard, log_lines, standard_streams, tracebacks
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.error_body import error_body
-from sagemaker_inference_lite.errors import WireError
+from sagemaker_inference_lite.errors import InferenceLiteError, WireError
 from sagemaker_inference_lite.memory import is_memory_error
 from sagemaker_inference_lite.mms import wire
-from sagemaker_inference_lite.printable import named, text_of
+from sagemaker_inference_lite.printable import text_of
 from sagemaker_inference_lite.python_file import put_first_on_path, python_path
 from sagemaker_inference_lite.user_module import CODE_DIRECTORY
 from sagemaker_inference_lite.worker import answers, events, slot_page
@@ -69,6 +69,8 @@ class Job(NamedTuple):
         image_directories: Where the modules lie that workers of other models may share.
         environ: This process's.
         provide_packages: Called with the model's directory before anything of the model's is imported.
+        describes: Whether to tell what the model is, and what it takes.
+        is_first_failure: Whether no other worker of the model has failed to load it for that reason.
         refusal: None, or why to refuse one request instead of loading.
         loaded: The model, where it is there already.
     """
@@ -84,6 +86,8 @@ class Job(NamedTuple):
     environ: MutableMapping[str, str]
     provide_packages: Callable[[str], None]
     image_directories: tuple[str, ...] = ()
+    describes: bool = False
+    is_first_failure: Callable[[str], bool] = lambda sentence: True
     refusal: Refusal | None = None
     loaded: Loaded | None = None
 
@@ -125,21 +129,44 @@ def _serve(job: Job) -> End:
     # The zygote logs both: a worker's first line of log costs it 0.5 MB of pages.
     if loaded.context.load_report and not job.loaded:
         job.tell(events.Report(text_of(loaded.context.load_report)))
+    if job.describes:
+        job.tell(_description(loaded.handle))
     job.tell(events.Loaded(milliseconds))
     return _answer_requests(job, *loaded)
 
 
+def _description(handle: Handle) -> events.Description:
+    """What is known of the model behind a handler: nothing, where that is none of ours."""
+    # Imported here because workers of a server that nobody looks at, and of handlers of other kinds, need neither.
+    from sagemaker_inference_lite.default_handler_service import DefaultHandlerService
+    from sagemaker_inference_lite.model_files import examples
+
+    service = getattr(handle, "__self__", None)
+    if not isinstance(service, DefaultHandlerService):
+        return events.Description("", "", "", "")
+    example = examples.example(service.model) if service.decodes_by_default() else None
+    content_type, body, takes = example or ("", "", "")
+    return events.Description(examples.description(service.model), takes, content_type, body)
+
+
 def _failed_load(job: Job, error: BaseException) -> End:
     """Log why the model cannot be loaded, and tell it to whoever wanted the model, under one id."""
-    error_id = uuid.uuid4().hex
     is_memory = is_memory_error(error)
-    sentence = f"it ran out of memory: {named(error)}" if is_memory else named(error)
-    exc_info = tracebacks.exc_info(error)
-    name = job.load.model_name
-    logger.error("model %s could not be loaded, error id %s: %s", name, error_id, sentence, exc_info=exc_info)
-    trace = tracebacks.text_of(error) or named(error) if job.options.expose_tracebacks else ""
-    job.tell(events.LoadFailure(error_id, sentence, trace))
+    error_id, sentence = uuid.uuid4().hex, tracebacks.sentence_of(error)
+    sentence = f"it ran out of memory: {sentence}" if is_memory else sentence
+    shown = tracebacks.exc_info(error) if job.is_first_failure(sentence) else None
+    logger.error("the model could not be loaded, error id %s: %s", error_id, sentence, exc_info=shown)
+    trace = tracebacks.text_of(error) if job.options.expose_tracebacks else ""
+    job.tell(events.LoadFailure(error_id, sentence, _is_final(error), trace))
     return End.LOAD_MEMORY if is_memory else End.LOAD_FAILED
+
+
+# Mistakes in a program's or an image's text, which are there at the next try too.
+_FINAL = (SyntaxError, ImportError, NameError, AttributeError, InferenceLiteError)
+
+
+def _is_final(error: BaseException) -> bool:
+    return isinstance(tracebacks.cause_of(error), _FINAL)
 
 
 def load_model(

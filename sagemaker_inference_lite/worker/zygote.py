@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import glob
 import itertools
 import logging
 import os
@@ -40,7 +41,7 @@ from sagemaker_inference_lite.sizing import MOST_WORKERS
 from sagemaker_inference_lite.worker import answers, events, slot_page, worker
 from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.before_fork import prepare_to_fork
-from sagemaker_inference_lite.worker.birth import Inheritance
+from sagemaker_inference_lite.worker.birth import Inheritance, failure_marks
 from sagemaker_inference_lite.worker.connection import Connection
 from sagemaker_inference_lite.worker.event_loop import Callback, EventLoop, guarded
 from sagemaker_inference_lite.worker.events import End
@@ -82,7 +83,7 @@ _STOP_SECONDS = 1.0
 _EXPECTING_SECONDS = 0.01
 
 # A worker tells each kind of event once; one more is the look that finds nothing.
-_MOST_EVENTS = 6
+_MOST_EVENTS = 7
 
 _STDOUT = 1
 
@@ -145,6 +146,9 @@ class Zygote:
     def _remove_packages(self, model: Model) -> None:
         """Remove the packages of a model that is gone, once no worker of its can import any."""
         directory = self._packages_of(model)
+        for mark in glob.glob(failure_marks(glob.escape(str(directory)))):
+            with suppress(OSError):
+                os.unlink(mark)
         is_used = model.slots or any(slot.model is model for slot in self._workers.values())
         if directory.exists() and not is_used:
             # Thousands of files take a second: in a process of its own, which ends with this one's group at the latest.
@@ -209,6 +213,7 @@ class Zygote:
         model = self._models.get(load.model_name)
         if model is None:
             model = self._models[load.model_name] = Model(load.model_name, next(self._model_numbers))
+            logger.info("model %r: loading from %s", load.model_name, on_one_line(load.model_path))
         slot.load, slot.model = load, model
         model.slots.append(slot)
         sock = slot.connection.sock
@@ -241,6 +246,8 @@ class Zygote:
             slot.model.slots.remove(slot)
             if not slot.model.slots:
                 del self._models[slot.model.name]
+                if slot.model.has_loaded and self._settings.multi_model and not self._stopping:
+                    logger.info("model %r unloaded", slot.model.name)
 
     def _release(self, slot: Slot) -> None:
         sock = slot.connection.sock
@@ -286,7 +293,8 @@ class Zygote:
         slot.killed_because = None
         slot.load_deadline = float("inf") if refusal else time.monotonic() + self._settings.startup_timeout
         slot.end = None
-        slot.failure = None
+        slot.failure = slot.description = None
+        slot.report = ""
         assert slot.model is not None
         slot.pid, slot.events = self._nursery.bear(slot, self._packages_of(slot.model), refusal)
         self._workers[slot.pid] = slot
@@ -322,7 +330,9 @@ class Zygote:
         elif isinstance(event, events.Imported):
             self._nursery.consider(event.modules)
         elif isinstance(event, events.Report):
-            logger.info("model %s: %s", slot.model_name, on_one_line(event.text))
+            slot.report = on_one_line(event.text)
+        elif isinstance(event, events.Description):
+            slot.description = event
         elif not slot.closed:
             self._loaded(slot, event.milliseconds)
 
@@ -338,8 +348,14 @@ class Zygote:
         self._kill(slot, slot.pid)
 
     def _loaded(self, slot: Slot, milliseconds: int) -> None:
-        logger.info("model %s loaded in %d ms (pid %d)", slot.model_name, milliseconds, slot.pid)
+        report = f": {slot.report}" if slot.report else ""
+        seconds = milliseconds / 1000
+        logger.info("model %r loaded in %.2f s (pid %d)%s", slot.model_name, seconds, slot.pid, report)
         slot.loaded = True
+        assert slot.model is not None
+        if not slot.model.has_loaded:
+            slot.model.has_loaded = True
+            self._supervisor.tell_load(slot.model_name, milliseconds, slot.description)
         slot.load_deadline = float("inf")
         slot.failed_tries = 0
         self._note_ready()
@@ -462,7 +478,7 @@ class Zygote:
         if self._settings.multi_model and pause > LEAST_SECONDS:
             self._refuse_for_now(slot, worker.Refusal(507 if reason.status == 507 else 503, message))
         elif not self._settings.multi_model and ends >= MOST_ENDS:
-            self._supervisor.tell({"event": "model failed", "message": message})
+            self._supervisor.tell_model_failure(message)
         else:
             self._fork_later(slot, pause)
 
@@ -490,24 +506,23 @@ class Zygote:
     def _could_not_load(self, slot: Slot, status: int, failure: events.LoadFailure) -> None:
         """Say it where the front end waits for it, and try again where it does not."""
         slot.failed_tries += 1
-        reason = worker.Refusal(status, failure.sentence)
+        self._supervisor.tell_failed_load(slot.model_name, failure.sentence)
         if not self._settings.multi_model:
-            self._try_again_or_give_up(slot, reason)
+            self._try_again_or_give_up(slot, failure)
         elif slot.answered_load:
             slot.restarts.ended(has_answered=False, lived_seconds=0.0)
-            self._refuse_for_now(
-                slot, worker.Refusal(reason.status, "The model could not be loaded again; its log has the cause.")
-            )
+            message = f"The model could not be loaded again: {failure.sentence}"
+            self._refuse_for_now(slot, worker.Refusal(status, message))
         else:
             # The front end closes the connection, and forgets the model.
             status = 507 if status == 507 else 500
             self._answer_load(slot, wire.encode_failure(status, failure.sentence, failure.error_id, failure.trace))
 
-    def _try_again_or_give_up(self, slot: Slot, reason: worker.Refusal) -> None:
+    def _try_again_or_give_up(self, slot: Slot, failure: events.LoadFailure) -> None:
         tries = slot.failed_tries
-        if tries >= SINGLE_MODEL_TRIES:
-            message = f"The model could not be loaded in {tries} tries. {reason.message}"
-            self._supervisor.tell({"event": "model failed", "message": message})
+        if failure.is_final or tries >= SINGLE_MODEL_TRIES:
+            counted = f" in {tries} tries" if tries > 1 else ""
+            self._supervisor.tell_model_failure(f"The model could not be loaded{counted}: {failure.sentence}")
         else:
             self._fork_later(slot, RETRY_SECONDS)
 
@@ -581,6 +596,7 @@ def _prepare(arguments: argparse.Namespace, settings: Settings, supervisor: Supe
         options=AnswerOptions(arguments.max_response_size, settings.expose_tracebacks, arguments.decode_input),
         pages=Pages(MOST_WORKERS),
         max_message=arguments.max_request_size + wire.HEADROOM_BYTES,
+        describes=arguments.describe,
     )
 
 
@@ -593,6 +609,7 @@ def main() -> int:
     parser.add_argument("--max-request-size", type=int, required=True)
     parser.add_argument("--max-response-size", type=int, required=True)
     parser.add_argument("--decode-input", action="store_true")
+    parser.add_argument("--describe", action="store_true")
     parser.add_argument("--look-in", type=Path, action="append", default=[])
     parser.add_argument("--packages", type=Path)
     parser.add_argument("--not-imported", action="append", default=[])

@@ -233,6 +233,7 @@ HEADER = bytearray(gzip.decompress(tar())[:512])
         (gzip.compress(bytes(HEADER[:-1] + b"x")), "is truncated or corrupt: no tar file is in it."),
         (zipfile.ZipFile(io.BytesIO(), "w").fp.getvalue() or b"PK\5\6" + bytes(18), "is an archive of nothing"),  # type: ignore[union-attr]
     ],
+    ids="empty pickle text large zeros unfinished endless checksum zip".split(),
 )
 def test_what_is_no_archive(multi: Server, tmp_path: Path, content: bytes, why: str) -> None:
     """It is said what it is not, and what is wanted."""

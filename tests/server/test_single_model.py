@@ -201,6 +201,33 @@ def test_a_model_that_cannot_be_loaded_ends_the_server(
         pings.add(server.ping())
     assert server.ended() == 6
     assert 200 not in pings
-    assert "ModelLoadError: The model could not be loaded in 3 tries." in server.output()
+    assert "ModelLoadError: The model could not be loaded in 3 tries: " in server.output()
     assert cause in server.output()
     assert list(server.temporary.iterdir()) == []
+
+
+def test_a_mistake_in_the_program_is_told_once(start: Callable[..., Server], tmp_path: Path) -> None:
+    """What fails at each try is not tried again, its traceback is logged once, and the last line repeats the cause."""
+    program = tmp_path / "model" / "code" / "inference.py"
+    program.parent.mkdir(parents=True)
+    program.write_text("def model_fn(:\n    pass\n")
+    server = start(None, SAGEMAKER_MODEL_SERVER_WORKERS="2")
+    assert server.ended() == 6
+    lines = server.output().splitlines()
+    assert sum("def model_fn(:" in line for line in lines) == 1
+    assert not [line for line in lines if "sagemaker_inference_lite/" in line]
+    assert lines[-1] == (
+        f"ModelLoadError: The model could not be loaded: {program} cannot be imported: SyntaxError: invalid syntax "
+        "(inference.py, line 1)"
+    )
+    assert len(lines) < 20
+
+
+def test_a_program_that_fails_to_import_a_package(start: Callable[..., Server], tmp_path: Path) -> None:
+    """The last line has the line for requirements.txt."""
+    program = tmp_path / "model" / "inference.py"
+    program.parent.mkdir(parents=True)
+    program.write_text("import skimage\n")
+    server = start(None)
+    assert server.ended() == 6
+    assert "Add a line scikit-image to the model's code/requirements.txt" in server.output().splitlines()[-1]

@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 
 from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.worker import events
-from sagemaker_inference_lite.worker.events import End, Event, Imported, Loaded, LoadFailure, Report
+from sagemaker_inference_lite.worker.events import Description, End, Event, Imported, Loaded, LoadFailure, Report
 
 EVENTS: list[Event] = [
     *End,
     Loaded(0),
     Loaded(123_456),
     Report(""),
+    Description("", "", "", ""),
+    Description("Ä (lib)", "rows of 2", "application/json", "[[0.0]]\n"),
     Report("é\n"),
     LoadFailure("0" * 32, ""),
-    LoadFailure("0123456789abcdef" * 2, "ModelError: größe", "Traceback:\n  line\n"),
+    LoadFailure("0123456789abcdef" * 2, "ModelError: größe", True, "Traceback:\n  line\n"),
     Imported(()),
     Imported(("package.inside", "_b2", "größe")),
 ]
@@ -90,7 +92,7 @@ def test_a_report_of_any_text() -> None:
 
 def test_a_failure_of_any_text() -> None:
     """A sentence of several lines or of any length is one short line, and of a traceback the end is kept."""
-    packet = events.encode(LoadFailure("0" * 32, "first\nsecond" + "\ud800" * 1_000_000, "x" * 1_000_000 + "end"))
+    packet = events.encode(LoadFailure("0" * 32, "first\nsecond" + "\ud800" * 1_000_000, True, "x" * 1_000_000 + "end"))
     assert len(packet) <= events.LONGEST_EVENT
     told = events.parse(packet)
     assert isinstance(told, LoadFailure)
