@@ -12,7 +12,7 @@ TESTS := $(PYTHON) tools/run_tests.py
 TYPED := sagemaker_inference_lite setup.py tools tests $(wildcard benchmarks/*.py container/*.py demo/*.py java/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve test test-all test-frameworks test-container check format bench bench-quick bench-codecs bench-memory bench-first-answer clean
+.PHONY: help venv demo serve test test-all test-frameworks test-container docs check format bench bench-quick bench-codecs bench-memory bench-first-answer clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ test-frameworks: ## Serve models of scikit-learn, PyTorch, ONNX Runtime and AWS'
 
 test-container: ## Build images and run them on a Docker engine that is started for it; as root, on Debian or Ubuntu
 	@$(TESTS) --container $(ARGS)
+
+docs: ## Build the site of the documentation; a link that leads nowhere fails it
+	@$(IN) docs python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky -b html docs build/docs $(ARGS)
+	@echo "build/docs/index.html"
 
 check: ## Check style, format and types
 	@$(IN) check ruff check --quiet .

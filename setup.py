@@ -76,6 +76,8 @@ EXTRAS = {
     ],
     # What tests/container/ pushes with, and to: AWS's command line, and a server that answers for AWS.
     "container": ["awscli>=1.29.19", "bcrypt>=4", "moto[server]>=5"],
+    # The site of the documentation.
+    "docs": ["furo>=2024.8", "myst-parser>=3", "sphinx>=7.4"],
     "check": [
         "mypy>=1.18",
         "ruff>=0.17,<0.18",  # a later release may want another format

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Serve Python models behind SageMaker endpoints, on Multi Model Server.
 
-The README documents the public surface: ``model_server``, ``default_handler_service``, ``codecs``,
+README.md and docs/ document the public surface: ``model_server``, ``default_handler_service``, ``codecs``,
 ``content_types``, ``errors`` and ``settings``. Importing this package imports none of them, so that a
 worker, a supervisor or a command each pays for what it uses.
 """

@@ -3,7 +3,7 @@
 
 Each variable is declared once, as a field of `Settings`: its words in lower case are the field's name, and the
 declaration holds what it accepts, its default, its unit and its help. The reading, the command's listing and the
-README's table are all made from those declarations. Nothing here reads os.environ: the caller passes a mapping.
+documentation's table are all made from those declarations. Nothing here reads os.environ: the caller passes a mapping.
 """
 
 from __future__ import annotations
@@ -469,7 +469,7 @@ def listing(environ: Mapping[str, str], overruled_by: Overrules = _NOTHING) -> l
 
 
 def markdown_table() -> str:
-    """The table of the README: every setting with what it accepts, its default, unit and help."""
+    """The table of docs/settings.md: every setting with what it accepts, its default, unit and help."""
     lines = ["| Variable | Accepts | Default | Unit | Meaning |", "|---|---|---|---|---|"]
     for variable in _VARIABLES:
         names = "<br>".join(f"`{name}`" for name in reversed(variable.names))

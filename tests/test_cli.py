@@ -79,7 +79,7 @@ def test_misspellings_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_markdown(capsys: pytest.CaptureFixture[str]) -> None:
-    """`settings --markdown` prints the README's table, whatever the environment holds."""
+    """`settings --markdown` prints the documentation's table, whatever the environment holds."""
     assert main(["settings", "--markdown"], {"SAGEMAKER_BATCH": "y"}) == 0
     assert capsys.readouterr().out == markdown_table() + "\n"
 

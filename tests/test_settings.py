@@ -269,7 +269,7 @@ def test_every_row_is_explained() -> None:
 
 
 def test_markdown_table() -> None:
-    """The README's table has a row for every setting, and as many cells in each as in its head."""
+    """The documented table has a row for every setting, and as many cells in each as in its head."""
     head, rule, *rows = markdown_table().splitlines()
     assert len(rows) == len(DEFAULTS)
     assert {line.count(" | ") for line in (head, *rows)} == {4}

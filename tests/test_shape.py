@@ -220,8 +220,8 @@ def test_every_file_states_its_licence(file: Path) -> None:
     assert text.startswith("# SPDX-License-Identifier: Apache-2.0\n")
 
 
-def test_readme_has_the_table_of_settings() -> None:
-    """The README's table is the one that `sagemaker-inference-lite settings --markdown` prints."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_table_of_settings() -> None:
+    """The documented table is the one that `sagemaker-inference-lite settings --markdown` prints."""
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     found = text.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
     assert found.strip() == markdown_table()

@@ -54,6 +54,7 @@ PURPOSES = {
     "container": Purpose(("test", "container"), "wheel"),
     "check": Purpose(("check", "test"), "once"),
     "dev": Purpose(("jre", "demo", "test", "check"), "tree"),
+    "docs": Purpose(("docs",), "wheel"),
     "bench-codecs": Purpose(("fast",), "wheel"),
     # It imports pkg_resources, which a later setuptools lacks.
     "bench-peer": Purpose((), "others", ("sagemaker-inference==1.10.1", "setuptools<81")),

