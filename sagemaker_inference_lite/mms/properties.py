@@ -109,6 +109,17 @@ def server_properties(
     return properties
 
 
+def listening_at(host: str, port: int, with_management: bool) -> dict[str, str]:
+    """The variables that make the front end listen at one address instead of at all of the machine's.
+
+    Args:
+        with_management: Whether models are loaded and unloaded there too.
+    """
+    address = f"http://{host}:{port}"
+    names = ["MMS_INFERENCE_ADDRESS", *(["MMS_MANAGEMENT_ADDRESS"] if with_management else [])]
+    return dict.fromkeys(names, address)
+
+
 def backstop_seconds(settings: Settings) -> int:
     """MMS's one time-out for a load and a request alike, out of the way.
 

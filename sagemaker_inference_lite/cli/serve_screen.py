@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``serve`` shows: the server's lines, progress while it starts, and what it serves."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sagemaker_inference_lite.cli import terminal
+from sagemaker_inference_lite.printable import on_one_line
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+_LEVEL = re.compile(r"\[(DEBUG|INFO|WARNING|ERROR|CRITICAL)\]")
+_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
+
+
+class Served(NamedTuple):
+    """A model as it is shown.
+
+    Attributes:
+        name: Its name.
+        what: What it is, such as "LogisticRegression of scikit-learn, 4 features".
+        path: Where it came from.
+        url: Where it is asked.
+        content_type: Of the example.
+        example: A body that it answers; None where none is known.
+    """
+
+    name: str
+    what: str
+    path: str
+    url: str
+    content_type: str
+    example: str | None
+
+
+class ServeScreen:
+    """Lines on stdout. Progress and colours are for a terminal alone.
+
+    Args:
+        shown: Texts to show instead of others, in the server's lines.
+
+    Raises:
+        MissingExtraError: rich is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._console = terminal.console("serve")
+        self._shown: Sequence[tuple[str, str]] = ()
+        self._status: Status | None = None
+
+    def show_instead(self, shown: Sequence[tuple[str, str]]) -> None:
+        """From now on show the second text of a pair for the first, in lines of the server's."""
+        self._shown = shown
+
+    def server_line(self, line: str) -> None:
+        """A line of the server's or of a model's."""
+        found = _LEVEL.search(line[:100])
+        self._print(self.as_shown(line), _STYLES.get(found[1], "") if found else "")
+
+    def as_shown(self, text: str) -> str:
+        """A text of the server's with the paths that the person knows."""
+        for private, own in self._shown:
+            text = text.replace(private, own)
+        return text
+
+    def note(self, text: str, style: str = "") -> None:
+        """A line of our own."""
+        self._print(text, style)
+
+    def progress(self, text: str) -> None:
+        """What is being waited for, at a terminal."""
+        if not self._console.is_terminal:
+            return
+        if self._status is None:
+            self._status = self._console.status("")
+            self._status.start()
+        self._status.update(on_one_line(text))
+
+    def end_progress(self) -> None:
+        """Nothing is waited for any more."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def banner(self, models: Sequence[Served], address: str) -> None:
+        """What is served, where, and how to ask it."""
+        self.end_progress()
+        width = max(len(model.name) for model in models)
+        self._print("")
+        for model in models:
+            self._print(f"  {model.name.ljust(width)}  {model.what or model.path}", "bold")
+        self._print(f"  at {address}; Ctrl-C stops it", "bold")
+        self._print("")
+        example = next((model for model in models if model.example is not None), models[0])
+        self._print(f"  {curl_line(example)}")
+        self._print("")
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self.end_progress()
+
+    def _print(self, text: str, style: str = "") -> None:
+        from rich.text import Text
+
+        line: Any = Text(on_one_line(text), style)
+        self._console.print(line, soft_wrap=True)
+
+
+def curl_line(model: Served) -> str:
+    """A line for a shell that asks the model."""
+    body = model.example if model.example is not None else "@FILE"
+    words = ["curl", model.url, "-H", f"Content-Type: {model.content_type}", "-d", body]
+    return shlex.join(words)
