@@ -17,6 +17,9 @@ LOOPBACK = "127.0.0.1"
 _FREE_PORTS = (*range(8081, 8181), *range(18080, 18180))
 
 
+_ACCESS_LOGS = {None: None, True: "all", False: "none"}
+
+
 class Asked(NamedTuple):
     """What a person asked for. None stands for what the environment says, and else for the container's default.
 
