@@ -12,10 +12,10 @@ TESTS := $(PYTHON) tools/run_tests.py
 TYPED := sagemaker_inference_lite setup.py tools tests $(wildcard benchmarks/*.py container/*.py demo/*.py java/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve test test-all test-frameworks test-container check format bench bench-quick bench-codecs bench-memory clean
+.PHONY: help venv demo serve test test-all test-frameworks test-container check format bench bench-quick bench-codecs bench-memory bench-first-answer clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: ## Make an environment to work in, with the working tree installed, and say where it is
 	@$(IN) dev
@@ -58,6 +58,9 @@ bench-codecs: ## Measure the codecs beside those of sagemaker-inference
 
 bench-memory: ## Measure a worker's private memory at each step of its birth, on each Python that is found
 	@$(PYTHON) benchmarks/memory.py $(ARGS)
+
+bench-first-answer: ## Measure the way from pip install to a first answer, beside LitServe, BentoML and MLServer
+	@$(PYTHON) -m benchmarks.first_answer $(ARGS)
 
 clean: ## Remove all that these targets have made
 	rm -rf .venv build dist htmlcov .coverage .coverage.* *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -16,7 +16,7 @@ sys.path.append(str(ROOT / "tools"))
 import environments  # noqa: E402  # it is found in tools/ alone
 from environments import PrepareError  # noqa: E402
 
-__all__ = ["PrepareError", "build", "build_ours", "site_packages", "version"]
+__all__ = ["PrepareError", "build", "build_ours", "build_wheel", "site_packages", "version"]
 
 _BUILD_SECONDS = 1200
 
@@ -32,6 +32,17 @@ def build_ours(python: str = sys.executable) -> Path:
     # As the build of an image does it.
     _run([str(directory / "bin" / "sagemaker-inference-lite"), "prepare"], f"{directory.name}: prepare")
     return directory
+
+
+def build_wheel(python: str = sys.executable) -> Path:
+    """The wheel of the tree as it is now.
+
+    Raises:
+        PrepareError: It cannot be made.
+    """
+    wheel = environments.prepare("demo", python).wheel
+    assert wheel is not None  # that environment has one
+    return wheel
 
 
 def build(name: str, python: str = sys.executable) -> Path:

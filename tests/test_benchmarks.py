@@ -14,7 +14,7 @@ import pytest
 
 # Behind everything else: the package that is tested is the installed one.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from benchmarks import environment, load, machine, measure, memory, program, report
+from benchmarks import environment, first_answer, load, machine, measure, memory, program, report
 from benchmarks.peers.peer import JSON, NPY
 from benchmarks.peers.registry import PEERS
 from benchmarks.results import ROWS, PeerFacts, Results
@@ -193,3 +193,20 @@ def test_the_table_of_memory_shows_what_each_step_adds() -> None:
     figures = {step: number / 2 for number, step in enumerate((*memory.STEPS, *memory.ANSWERS), 1)}
     head, _, first, second, *_ = memory.table({"3.11": figures}).splitlines()
     assert (head, first, second) == ("| MB after | 3.11 |", "| forked | 0.50 (+0.50) |", "| a worker | 1.00 (+0.50) |")
+
+
+def test_each_way_to_a_first_answer_is_whole() -> None:
+    """Each tool is installed first, is served before it is asked, and its files are named and counted."""
+    for tool in first_answer.TOOLS.values():
+        kinds = [step.kind for step in tool.steps]
+        assert kinds[0] is first_answer.Kind.INSTALL
+        assert kinds[-2:] == [first_answer.Kind.SERVE, first_answer.Kind.ASK]
+        assert all(step.file for step in tool.steps if step.kind is first_answer.Kind.WRITE)
+    assert first_answer.lines_written(first_answer.TOOLS["ours"]) == 0
+    assert first_answer.lines_written(first_answer.TOOLS["litserve"]) > 10
+
+
+def test_a_row_of_the_way_to_a_first_answer() -> None:
+    """A row has the medians of its rounds."""
+    found = [first_answer.Journey(each, 2 * each, "[0]", "9.9") for each in (1.0, 5.0, 3.0)]
+    assert "| LitServe 9.9 | 4 | 20 | 3.0 | 6.0 |" in first_answer.table({"litserve": found})

@@ -6,6 +6,7 @@ What needs ONNX Runtime or PyTorch is in tests/frameworks/.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ import pytest
 from sagemaker_inference_lite import model_files
 from sagemaker_inference_lite.errors import ClientError, ModelError
 from sagemaker_inference_lite.memory import is_memory_error
+from sagemaker_inference_lite.model_files import casting, examples, kinds
 
 # -- Loading -----------------------------------------------------------------------------------------------------------
 
@@ -42,10 +44,11 @@ def test_model_joblib_is_unpickled(tmp_path: Path) -> None:
 
 def test_no_file_says_what_was_looked_for(tmp_path: Path) -> None:
     """Without any of the files the error says what is looked for, what was tried before, and what is there."""
-    expected = "model.joblib or model.onnx or model.pt is not in"
-    assert message_of(tmp_path) == f"There is no model to load: {expected} {tmp_path}, which holds nothing."
+    names = "model.joblib, model.onnx, model.pt, model.ubj, model.json, model.txt or model.cbm"
+    expected = f"none of {names} (nor one such file of another name) is in {tmp_path}, which holds nothing."
+    assert message_of(tmp_path) == f"There is no model to load: {expected}"
     message = message_of(tmp_path, ["model.bin"], also_tried="/m/code/inference.py is not there")
-    assert message.startswith("There is no model to load: /m/code/inference.py is not there, and model.joblib or")
+    assert message.startswith("There is no model to load: /m/code/inference.py is not there, and none of model.joblib,")
     assert message.endswith("which holds model.bin.")
 
 
@@ -53,6 +56,72 @@ def test_a_full_directory_is_not_listed_whole(tmp_path: Path) -> None:
     """Of many files the error names the first ten."""
     message = message_of(tmp_path, (f"{number:02}.bin" for number in range(20)))
     assert message.endswith("07.bin, 08.bin, 09.bin, ....")
+
+
+def test_a_file_of_another_name(tmp_path: Path) -> None:
+    """The only file that can be a model is it, whatever its name; model.joblib and its like win."""
+    joblib = pytest.importorskip("joblib", reason="joblib is not installed")
+    joblib.dump("other", tmp_path / "wine.joblib")
+    for name in ("requirements.txt", "README.txt", "config.json", ".hidden.joblib"):
+        (tmp_path / name).write_text("{}")
+    assert model_files.load(str(tmp_path)) == "other"
+    joblib.dump("named", tmp_path / "model.joblib")
+    assert model_files.load(str(tmp_path)) == "named"
+
+
+def test_two_files_of_other_names_are_refused(tmp_path: Path) -> None:
+    """Nobody can tell which of the two is the model."""
+    assert "holds b.joblib and a.onnx; expected one of them" in message_of(tmp_path, ["a.onnx", "b.joblib"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "title"),
+    [
+        ("a.joblib", b"", "joblib"),
+        ("a.JOBLIB", b"", "joblib"),
+        ("a.ubj", b"", "XGBoost"),
+        ("a.json", b'{"learner":{}}', "XGBoost"),
+        ("a.json", b'{"columns": ["a"]}', None),
+        ("a.txt", b"tree\nversion=v4\n", "LightGBM"),
+        ("a.txt", b"scikit-learn==1.5\n", None),
+        ("a.cbm", b"", "CatBoost"),
+        ("a.bin", b"", None),
+    ],
+)
+def test_kinds(tmp_path: Path, name: str, content: bytes, title: str | None) -> None:
+    """A name says what a file is; where others have such names too, its first bytes do."""
+    (tmp_path / name).write_bytes(content)
+    kind = kinds.kind_of(tmp_path / name)
+    assert (kind.title if kind else None) == title
+
+
+def test_what_was_meant_is_said(tmp_path: Path) -> None:
+    """A model that is still packed, or behind a link that leads nowhere, is named with what to do."""
+    packed = message_of(tmp_path, ["model.tar.gz"])
+    assert "model.tar.gz is still packed: SageMaker unpacks a model before the server starts" in packed
+    (tmp_path / "model.tar.gz").unlink()
+    (tmp_path / "model.joblib").symlink_to("/nowhere/model.joblib")
+    assert message_of(tmp_path).endswith("model.joblib is a link to /nowhere/model.joblib, which does not exist.")
+
+
+def test_a_class_of_the_script_s_own(tmp_path: Path) -> None:
+    """A model pickled by the script that defined its class says so, and how to mend it."""
+    program = (
+        "import joblib\nclass Model:\n    def predict(self, rows):\n        return rows\n"
+        f"joblib.dump(Model(), {str(tmp_path / 'model.joblib')!r})"
+    )
+    pytest.importorskip("joblib", reason="joblib is not installed")
+    subprocess.run([sys.executable, "-c", program], check=True)
+    message = message_of(tmp_path)
+    assert "Can't get attribute 'Model'" in message
+    assert "move it into a module, such as code/features.py, import it from there in the script" in message
+
+
+def test_a_package_that_a_pickle_needs(tmp_path: Path) -> None:
+    """A package that the pickle was written with and that is missing is named as requirements.txt names it."""
+    (tmp_path / "model.joblib").write_bytes(b"cskimage.nothing\nf\n(tR.")
+    pytest.importorskip("joblib", reason="joblib is not installed")
+    assert "Add a line scikit-image to the model's code/requirements.txt" in message_of(tmp_path)
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
@@ -81,7 +150,8 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Where a file's library is not installed, the error says what to install."""
     monkeypatch.setitem(sys.modules, package, None)
     message = message_of(tmp_path, [name])
-    assert message.startswith(f"{tmp_path / name} needs the package {package}, which is not installed; add it to the")
+    assert message.startswith(f"{tmp_path / name} needs the package {package}, which is not installed")
+    assert f"Add a line {package} to the model's code/requirements.txt, or install it into the image." in message
 
 
 def test_what_a_library_misses_is_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,13 +236,13 @@ def test_a_model_that_cannot_be_asked_is_a_clear_error() -> None:
 def test_text_that_reads_like_a_number_is_none(value: object) -> None:
     """Where a model takes numbers, text among them is refused, though numpy would make a number of it."""
     with pytest.raises(ClientError, match="takes numbers"):
-        model_files._cast(value, np.dtype(np.float32), "The model's input 'x'")
+        casting.cast(value, np.dtype(np.float32), "The model's input 'x'")
 
 
 def test_numbers_of_any_kind_are_numbers() -> None:
     """Null, which stands for what is missing, is NaN among numbers; those of Python's decimal are numbers too."""
     value = np.array([None, Decimal("1.5"), True, 2, np.int8(3)], object)
-    cast = model_files._cast(value, np.dtype(np.float32), "The model's input 'x'")
+    cast = casting.cast(value, np.dtype(np.float32), "The model's input 'x'")
     assert np.array_equal(cast, [np.nan, 1.5, 1, 2, 3], equal_nan=True)
 
 
@@ -186,3 +256,89 @@ def test_frameworks_are_imported_by_their_files_alone(tmp_path: Path) -> None:
         "sys.exit(bool({'torch', 'onnxruntime'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -- What a model says of itself ---------------------------------------------------------------------------------------
+
+
+class Estimator:
+    """What scikit-learn's models look like from outside."""
+
+    def __init__(self, count: int, names: tuple[str, ...] = ()) -> None:
+        self.n_features_in_ = count
+        if names:
+            self.feature_names_in_ = np.array(names, object)
+
+    def predict(self, rows: Any) -> Any:
+        """One number for each row, as strictly as scikit-learn takes rows."""
+        array = np.asarray(rows, np.float64)
+        if array.ndim != 2 or array.shape[1] != self.n_features_in_:
+            raise ValueError(f"X has {array.shape} features")
+        return array.sum(axis=1)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (np.zeros((2, 3)), "takes rows of 2 numbers (a, b); the request's shape is [2, 3]"),
+        (np.zeros(2), "send [[...]]"),
+        (np.zeros(5), "the request's shape is [5]"),
+        ([[1, 2], [3]], "rows are of different lengths"),
+    ],
+    ids=["too wide", "no brackets", "one dimension", "ragged"],
+)
+def test_a_request_of_another_width_is_the_client_s_mistake(data: object, reason: str) -> None:
+    """400, with what the model says that it takes."""
+    with pytest.raises(ClientError) as caught:
+        model_files.predict(data, Estimator(2, ("a", "b")))
+    assert reason in str(caught.value)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_what_a_model_answers_is_its_answer() -> None:
+    """A request of another width that the model takes is answered, and an error of one that fits stays as it is."""
+
+    class Lenient(Estimator):
+        def predict(self, rows: Any) -> Any:
+            return "answered"
+
+    class Broken(Estimator):
+        def predict(self, rows: Any) -> Any:
+            raise ValueError("a matrix that cannot be inverted")
+
+    assert model_files.predict(np.zeros((1, 9)), Lenient(2)) == "answered"
+    with pytest.raises(ValueError, match="cannot be inverted"):
+        model_files.predict(np.zeros((1, 2)), Broken(2))
+
+
+def test_an_example_fits_its_model() -> None:
+    """The example of a model with a known width is answered by it."""
+    model = Estimator(3, ("alcohol", "acid", "ash"))
+    example = examples.example(model)
+    assert example is not None
+    assert example == ("application/json", "[[0.0, 0.0, 0.0]]", "rows of 3 numbers (alcohol, acid, ash)")
+    assert examples.description(model).startswith("Estimator")
+
+
+def test_examples_of_real_models() -> None:
+    """A pipeline takes what its first step does: numbers, or texts."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    numbers = make_pipeline(StandardScaler(), LogisticRegression()).fit(np.eye(4), [0, 1, 0, 1])
+    words = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(["good", "bad"], [1, 0])
+    assert examples.description(numbers) == "Pipeline of StandardScaler, LogisticRegression (scikit-learn)"
+    for model in (numbers, words):
+        example = examples.example(model)
+        assert example is not None
+        assert len(model.predict(json.loads(example.body))) == 1
+
+
+@pytest.mark.parametrize("model", [None, 1, object(), Predictor], ids=["None", "1", "object", "class"])
+def test_no_example_is_made_up(model: object) -> None:
+    """A model that says nothing of itself has no example, and asking raises nothing."""
+    assert examples.example(model) is None
+    assert examples.description(model)

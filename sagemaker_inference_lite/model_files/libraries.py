@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The libraries that models need, none of which this package depends on; and what of the machine they may use."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sagemaker_inference_lite.errors import ModelError
+
+
+class Resources(NamedTuple):
+    """What a model may use of the machine.
+
+    Attributes:
+        gpu_id: The GPU's number; None without one.
+        threads: How many threads may compute one answer; None leaves it to the library.
+    """
+
+    gpu_id: int | None
+    threads: int | None
+
+
+def threads(environ: Mapping[str, str]) -> int | None:
+    """OMP_NUM_THREADS, which may be a list with one number for each level of nesting; None where it is none."""
+    first = environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else None
+
+
+def library(name: str, path: Path, hint: str = "") -> Any:
+    """A library that a model's file needs.
+
+    Args:
+        name: Its module.
+        path: The file.
+        hint: What else to say where it is missing.
+
+    Raises:
+        ModelError: It is not installed; the message has the line for code/requirements.txt.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise  # it is installed, and misses something itself
+        raise ModelError(
+            f"{path} needs the package {name}, which is not installed{hint}. {how_to_add(name)}"
+        ) from error
+
+
+# Packages whose name is not that of the module that they bring: the ones that models import most.
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "attr": "attrs",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv",
+    "fitz": "pymupdf",
+    "google": "google-api-python-client",
+    "imblearn": "imbalanced-learn",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "sklearnex": "scikit-learn-intelex",
+    "umap": "umap-learn",
+    "yaml": "PyYAML",
+}
+
+
+def how_to_add(module: str) -> str:
+    """What to do about a module that is not installed, in one sentence."""
+    top = module.partition(".")[0]
+    return (
+        f"Add a line {_DISTRIBUTIONS.get(top, top)} to the model's code/requirements.txt, or install it into the image."
+    )
