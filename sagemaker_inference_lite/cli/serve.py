@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 
 import click
@@ -21,16 +22,29 @@ def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str
     return tuple(pairs)
 
 
+def _host(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """A host that can be listened at."""
+    try:
+        socket.getaddrinfo(value, None, socket.AF_INET)
+    except OSError as error:
+        raise click.BadParameter(f"{value!r} is no IPv4 address and no name of one ({error.strerror}).") from error
+    return value
+
+
 @click.command(short_help="Serve models on this machine, as a container would.")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@click.option("--model", "named", multiple=True, metavar="NAME=PATH", callback=_pairs, help="A model and its name.")
-@click.option("--handler", metavar="HANDLER", help="The handler service. Sets SAGEMAKER_HANDLER.")
-@click.option("--port", type=click.IntRange(1, 32766), help="The port; by default 8080, or a free one.")
-@click.option("--host", default=LOOPBACK, show_default=True, help="The address to listen at.")
-@click.option("--workers", type=click.IntRange(1), help="Workers per model.")
-@click.option("--timeout", type=click.IntRange(1), metavar="SECONDS", help="The longest that a request may take.")
-@click.option("--access-log/--no-access-log", default=None, help="Whether to show a line per request.")
-@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="A variable.")
+@click.option("--model", "named", multiple=True, metavar="NAME=PATH", callback=_pairs, help="A model under this name.")
+@click.option("--handler", metavar="HANDLER", help="What handles requests: SAGEMAKER_HANDLER.")
+@click.option("--port", type=click.IntRange(1, 32766), help="SAGEMAKER_BIND_TO_PORT; by default 8080 or a free one.")
+@click.option("--host", default=LOOPBACK, callback=_host, help="Where to listen; by default at 127.0.0.1 alone.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Per model: SAGEMAKER_MODEL_SERVER_WORKERS.")
+@click.option(
+    "--timeout", type=click.IntRange(1), metavar="SECONDS", help="Of a request: SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS."
+)
+@click.option(
+    "--access-log/--no-access-log", default=True, help="A line per request: SAGEMAKER_MODEL_SERVER_ACCESS_LOG."
+)
+@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="Any other variable.")
 @click.option("--reload", "reloads", is_flag=True, help="Replace workers when a model's code or file changes.")
 @click.option("--settings", "shows_settings", is_flag=True, help="Show the settings that would be in force, and end.")
 @click.pass_obj
@@ -43,17 +57,40 @@ def command(
     host: str,
     workers: int | None,
     timeout: int | None,
-    access_log: bool | None,
+    access_log: bool,
     variables: tuple[tuple[str, str], ...],
     reloads: bool,
     shows_settings: bool,
 ) -> int:
-    """Serve the models at these paths."""
+    """Serve models on this machine, as a container would.
+
+    A PATH is a model's file (.joblib, .onnx, .pt, XGBoost's .json or .ubj, LightGBM's .txt, CatBoost's .cbm), a
+    model's directory, a model.tar.gz, or a directory of several of these. One model is asked at /invocations, several
+    at /models/NAME/invoke. The environment is heeded as in a container; an option wins over a variable, and --env
+    over both. Ctrl-C stops the server once it has answered what is in flight, a second one at once.
+
+    \b
+    Examples:
+      sagemaker-inference-lite serve model.joblib
+      sagemaker-inference-lite serve --model churn=churn.ubj --model fraud=fraud/ --reload
+
+    \b
+    Exit status: 0 after Ctrl-C or SIGTERM, 2 for options, paths and settings that cannot be used, 3 where
+    Java or the port is missing, 4 for the handler, 5 where the start took too long, 6 for a model that cannot
+    be loaded, 7 for its requirements, 130 for Ctrl-C before it served, 1 for anything else.
+    """
+    from sagemaker_inference_lite.cli import settings
     from sagemaker_inference_lite.cli.serve_screen import ServeScreen
     from sagemaker_inference_lite.cli.serving import Serving
-    from sagemaker_inference_lite.local.environment import Asked
+    from sagemaker_inference_lite.local import environment
     from sagemaker_inference_lite.local.model_paths import find_models
 
-    asked = Asked(host, handler, workers, timeout, access_log, dict(variables))
+    environment.check_variables(environ, variables)
+    asked_port = port if port is not None else environment.asked_port(environ)
+    asked = environment.Asked(host, asked_port, handler, workers, timeout, access_log, variables)
     models = find_models(paths, named, has_handler=bool(handler or environ.get("SAGEMAKER_HANDLER")))
-    return Serving(environ, asked, port, models, ServeScreen()).run()
+    if shows_settings:
+        settings.show(environment.shown(environ, asked, models.several))
+        return 0
+    environment.check_installed(environ)
+    return Serving(environ, asked, models, ServeScreen(), reloads).run()

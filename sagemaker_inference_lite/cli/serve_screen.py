@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,9 +42,6 @@ class Served(NamedTuple):
 class ServeScreen:
     """Lines on stdout. Progress and colours are for a terminal alone.
 
-    Args:
-        shown: Texts to show instead of others, in the server's lines.
-
     Raises:
         MissingExtraError: rich is not installed.
     """
@@ -52,6 +50,7 @@ class ServeScreen:
         self._console = terminal.console("serve")
         self._shown: Sequence[tuple[str, str]] = ()
         self._status: Status | None = None
+        self._had_terminal = terminal.is_terminal(sys.stdin) or terminal.is_terminal(sys.stdout)
 
     def show_instead(self, shown: Sequence[tuple[str, str]]) -> None:
         """From now on show the second text of a pair for the first, in lines of the server's."""
@@ -99,6 +98,10 @@ class ServeScreen:
         example = next((model for model in models if model.example is not None), models[0])
         self._print(f"  {curl_line(example)}")
         self._print("")
+
+    def is_hung_up(self) -> bool:
+        """Whether the terminal that this was started at is gone."""
+        return self._had_terminal and not (terminal.is_terminal(sys.stdin) or terminal.is_terminal(sys.stdout))
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import Enum
 from types import FrameType
 from typing import Any, NamedTuple
 
+from sagemaker_inference_lite.cli import terminal
 from sagemaker_inference_lite.cli.serve_screen import Served, ServeScreen
 from sagemaker_inference_lite.errors import ModelLoadError, PortInUseError
 from sagemaker_inference_lite.local import environment, management
@@ -19,9 +21,11 @@ from sagemaker_inference_lite.local.environment import Asked
 from sagemaker_inference_lite.local.layout import Layout, laid_out
 from sagemaker_inference_lite.local.management import Loaded, LoadFailed
 from sagemaker_inference_lite.local.model_paths import Models
+from sagemaker_inference_lite.local.running import Running, noted
+from sagemaker_inference_lite.local.server_events import StartFailed
 from sagemaker_inference_lite.local.server_process import Ended, EventStream, Output, ServerProcess, Signalled
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_SECONDS = 0.05
 
 # Another process may take the port that was free a moment ago.
@@ -33,15 +37,10 @@ class Phase(Enum):
 
     STARTING = "starting"
     SERVING = "serving"
-    STOPPING = "stopping"
 
 
 class _Ready(NamedTuple):
     """The server answers /ping with 200."""
-
-
-class PortTakenError(PortInUseError):
-    """The port that was asked for is taken."""
 
 
 class Serving:
@@ -50,25 +49,21 @@ class Serving:
     Args:
         environ: This process's environment.
         asked: What the options say.
-        port: The port that was asked for; None for any.
         models: What to serve.
         screen: Where it shows what happens.
+        reloads: Whether to replace workers when what they serve changes.
     """
 
     def __init__(
-        self, environ: Mapping[str, str], asked: Asked, port: int | None, models: Models, screen: ServeScreen
+        self, environ: Mapping[str, str], asked: Asked, models: Models, screen: ServeScreen, reloads: bool
     ) -> None:
         self._environ = environ
         self._asked = asked
-        self._wanted_port = port
         self._models = models
         self._screen = screen
+        self._reloads = reloads
         self._events = EventStream()
-        self._phase = Phase.STARTING
-        self._has_served = False
-        self._stops: list[int] = []
-        self._loaded: dict[str, float] = {}
-        self._failed: dict[str, str] = {}
+        self._signals = _Signals()
 
     def run(self) -> int:
         """Serve; the exit status.
@@ -76,90 +71,143 @@ class Serving:
         Raises:
             LaunchError: It cannot start. The message says why.
         """
-        if self._wanted_port is not None and not environment.is_free(self._asked.host, self._wanted_port):
-            raise PortTakenError(
-                f"Port {self._wanted_port} of {self._asked.host} is in use. End the process that listens on it, or "
-                "leave --port out for a free one."
+        asked = self._asked
+        if asked.port is not None and not environment.is_free(asked.host, asked.port):
+            raise PortInUseError(
+                f"Port {asked.port} is in use. End the process that listens on it, or name another with --port."
             )
-        with _stoppable() as signals, laid_out(self._models) as layout:
-            signals.put_into(self._events)
-            self._screen.show_instead(layout.shown)
-            try:
-                return self._serve(layout)
-            finally:
-                self._screen.close()
+        try:
+            with self._signals.received(), laid_out(self._models) as layout:
+                self._signals.put_into(self._events)
+                self._screen.show_instead(layout.shown)
+                return self._run_in(layout)
+        except KeyboardInterrupt:
+            return 128 + self._signals.last
+        finally:
+            self._screen.close()
 
-    def _serve(self, layout: Layout) -> int:
+    def _run_in(self, layout: Layout) -> int:
+        asked = self._asked
         for _ in range(_MOST_STARTS):
-            port = self._wanted_port or environment.port_for(self._asked.host)
-            ended = self._serve_at(port, layout)
-            taken = ended.status == PortInUseError.exit_code and not environment.is_free(self._asked.host, port)
-            if self._wanted_port is not None or not taken:
+            port = asked.port or environment.free_port(asked.host)
+            if asked.port is None and port != environment.DEFAULT_PORT:
+                self._screen.note(f"Port {environment.DEFAULT_PORT} is in use; this server takes {port}.")
+            run = _Run(self._environ, asked, self._models, self._screen, self._events, layout, port)
+            status = run.until_its_end()
+            if asked.port is not None or not run.lost_its_port:
                 break
-        return self._status(ended)
+        run.show_failure()
+        return status
 
-    def _serve_at(self, port: int, layout: Layout) -> Ended:
-        """One run of the server's process."""
+
+class _Run:
+    """One run of the server's process."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        asked: Asked,
+        models: Models,
+        screen: ServeScreen,
+        events: EventStream,
+        layout: Layout,
+        port: int,
+    ) -> None:
+        self._environ = environ
+        self._asked = asked
+        self._models = models
+        self._screen = screen
+        self._events = events
+        self._layout = layout
+        self._port = port
+        self._host = environment.reached_at(asked.host)
+        self._phase = Phase.STARTING
+        self._failure: StartFailed | None = None
+        self._stops: list[int] = []
+        self._loaded: list[str] = []
+        self._not_loaded: list[str] = []
+        self._note = ExitStack()
+
+    def until_its_end(self) -> int:
+        """Serve; the exit status."""
         several = self._models.several
-        environ = environment.server_environment(
-            self._environ, self._asked, layout.base_dir, layout.temporary, port, several
-        )
-        if self._wanted_port is None and port != environment.DEFAULT_PORT:
-            self._screen.note(f"Port {environment.DEFAULT_PORT} is in use; this server takes {port}.")
-        with ServerProcess(environ, layout.base_dir, layout.lock, self._events) as server:
+        environ = environment.server_environment(self._environ, self._asked, self._layout.base_dir, self._port, several)
+        with self._note, ServerProcess(environ, self._layout.base_dir, self._layout.lock, self._events) as server:
             self._screen.progress("starting" if several else f"loading {self._models.models[0].name}")
-            self._in_background(self._wait_until_ready, port)
+            _in_background(self._wait_until_ready)
             while True:
                 event = self._events.get()
                 if isinstance(event, Ended):
-                    return event
-                self._take(event, server, port, layout)
+                    return self._status(event)
+                self._take(event, server)
 
-    def _take(self, event: Any, server: ServerProcess, port: int, layout: Layout) -> None:
+    @property
+    def lost_its_port(self) -> bool:
+        """Whether it has ended because another process took the port."""
+        failure = self._failure
+        return (
+            failure is not None
+            and failure.exit_code == PortInUseError.exit_code
+            and not environment.is_free(self._asked.host, self._port)
+        )
+
+    def show_failure(self) -> None:
+        """Say why it has ended, where nobody asked it to."""
+        self._screen.end_progress()
+        if self._failure is not None and not self._stops:
+            terminal.error(self._screen.as_shown(self._failure.message))
+        elif self._not_loaded and not self._loaded and not self._stops:
+            terminal.error("No model could be loaded; each one's reason stands above.")
+
+    def _take(self, event: Any, server: ServerProcess) -> None:
         if isinstance(event, Output):
             self._screen.server_line(event.line)
         elif isinstance(event, Signalled):
             self._signalled(event.number, server)
+        elif isinstance(event, StartFailed):
+            self._failure = event
         elif isinstance(event, _Ready):
             if self._models.several:
-                self._in_background(self._load_all, port, layout)
+                _in_background(self._load_all)
             else:
-                self._show_served(port)
+                self._show_served()
         elif isinstance(event, (Loaded, LoadFailed)):
-            self._take_load(event, server, port)
+            self._take_load(event, server)
 
-    def _take_load(self, event: Loaded | LoadFailed, server: ServerProcess, port: int) -> None:
+    def _take_load(self, event: Loaded | LoadFailed, server: ServerProcess) -> None:
         if isinstance(event, Loaded):
-            self._loaded[event.name] = event.seconds
+            self._loaded.append(event.name)
             self._screen.note(f"{event.name}: loaded in {event.seconds:.2f} s", "green")
         else:
-            self._failed[event.name] = event.message
-            self._screen.note(f"{event.name}: not loaded: {self._screen.as_shown(event.message)}", "red")
-        if len(self._loaded) + len(self._failed) < len(self._models.models):
+            self._not_loaded.append(event.name)
+            self._screen.note(f"{event.name}: not loaded. {self._screen.as_shown(event.message)}", "red")
+        if len(self._loaded) + len(self._not_loaded) < len(self._models.models) or self._stops:
             return
         if self._loaded:
-            self._show_served(port)
+            self._show_served()
         else:
             server.send(signal.SIGTERM)
 
-    def _show_served(self, port: int) -> None:
-        address = f"http://{self._asked.host}:{port}"
+    def _show_served(self) -> None:
+        if self._stops:
+            return
         self._phase = Phase.SERVING
-        self._has_served = True
+        address = f"http://{self._host}:{self._port}"
         served = []
         for model in self._models.models:
-            if model.name in self._failed:
-                continue
             url = f"{address}/models/{model.name}/invoke" if self._models.several else f"{address}/invocations"
-            served.append(Served(model.name, "", str(model.path), url, "application/json", None))
+            if model.name not in self._not_loaded:
+                served.append(Served(model.name, "", str(model.path), url, "application/json", None))
+        names = tuple(model.name for model in served)
+        running = Running(address, os.getpid(), self._models.several, names, time.time())
+        self._note.enter_context(noted(self._environ, running))
         self._screen.banner(served, address)
 
     def _signalled(self, number: int, server: ServerProcess) -> None:
-        if number == signal.SIGHUP:
+        if number == signal.SIGHUP and not self._screen.is_hung_up():
             server.send(signal.SIGHUP)
             return
         self._stops.append(number)
-        self._phase = Phase.STOPPING
         self._screen.end_progress()
         if len(self._stops) == 1:
             self._screen.note("Stopping: what is in flight is answered first. A second Ctrl-C stops at once.")
@@ -167,50 +215,58 @@ class Serving:
 
     def _status(self, ended: Ended) -> int:
         if self._stops:
-            is_clean = self._has_served and ended.status == 0
+            is_clean = self._phase is Phase.SERVING and ended.status == 0
             return 0 if is_clean else 128 + self._stops[-1]
-        if self._failed and not self._loaded:
+        if self._not_loaded and not self._loaded:
             return ModelLoadError.exit_code
+        if self._failure is None and ended.status:
+            self._failure = StartFailed(ended.status, f"The server {ended.how}.")
         return ended.status
 
     # -- What waits, in threads --
 
-    def _in_background(self, function: Any, *arguments: Any) -> None:
-        threading.Thread(target=function, args=arguments, daemon=True).start()
-
-    def _wait_until_ready(self, port: int) -> None:
-        while not management.is_ready(self._asked.host, port):
+    def _wait_until_ready(self) -> None:
+        while not management.is_ready(self._host, self._port):
             time.sleep(_POLL_SECONDS)
         self._events.put(_Ready())
 
-    def _load_all(self, port: int, layout: Layout) -> None:
+    def _load_all(self) -> None:
         for model in self._models.models:
-            self._events.put(management.load(self._asked.host, port, model.name, layout.directories[model.name], 3600))
+            directory = self._layout.directories[model.name]
+            self._events.put(management.load(self._host, self._port, model.name, directory))
+
+
+def _in_background(function: Any, *arguments: Any) -> None:
+    threading.Thread(target=function, args=arguments, daemon=True).start()
 
 
 class _Signals:
-    """What signals do: at first they end this process in order, later they are events."""
+    """What signals do: at first they end this process in order, later they are events.
+
+    Attributes:
+        last: The signal that came last.
+    """
 
     def __init__(self) -> None:
+        self.last = int(signal.SIGINT)
         self._events: EventStream | None = None
+
+    @contextmanager
+    def received(self) -> Iterator[None]:
+        """Receive signals while this is entered."""
+        before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def put_into(self, events: EventStream) -> None:
         """From now on put them into a stream."""
         self._events = events
 
-    def receive(self, number: int, _: FrameType | None) -> None:
-        """The handler."""
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        self.last = number
         if self._events is None:
             raise KeyboardInterrupt
         self._events.put(Signalled(number))
-
-
-@contextmanager
-def _stoppable() -> Iterator[_Signals]:
-    signals = _Signals()
-    before = {number: signal.signal(number, signals.receive) for number in (*_STOP_SIGNALS, signal.SIGHUP)}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from sagemaker_inference_lite.local.environment import TEMPORARY_NAME
 from sagemaker_inference_lite.local.model_paths import Kind, LocalModel, Models
 from sagemaker_inference_lite.supervision.private_directory import private_directory
 
@@ -27,14 +28,12 @@ class Layout(NamedTuple):
     Attributes:
         base_dir: SAGEMAKER_BASE_DIR.
         directories: Each model's directory, by its name.
-        temporary: A directory for the server's own temporary files.
         shown: The paths to show instead of the private ones that lead to them, the longest of those first.
         lock: A descriptor. The directory is in use for as long as a process has it open.
     """
 
     base_dir: Path
     directories: dict[str, Path]
-    temporary: Path
     shown: tuple[tuple[str, str], ...]
     lock: int
 
@@ -55,14 +54,13 @@ def laid_out(models: Models) -> Iterator[Layout]:
         lock = os.open(base_dir / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            temporary = base_dir / "tmp"
-            temporary.mkdir()
+            base_dir.joinpath(TEMPORARY_NAME).mkdir()
             directories = {model.name: _directory(base_dir, model, models.several) for model in models.models}
             for model in models.models:
                 place(model, directories[model.name])
             shown = [_shown(model, directories[model.name]) for model in models.models]
             shown.sort(key=lambda pair: len(pair[0]), reverse=True)
-            yield Layout(base_dir, directories, temporary, tuple(shown), lock)
+            yield Layout(base_dir, directories, tuple(shown), lock)
         finally:
             os.close(lock)
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+# The server has limits of its own for a load, and says which one was exceeded.
+_LOAD_SECONDS = 25 * 3600.0
+
 
 class Loaded(NamedTuple):
     """A model has been loaded."""
@@ -40,12 +43,12 @@ def is_ready(host: str, port: int) -> bool:
         return False
 
 
-def load(host: str, port: int, name: str, directory: Path, timeout: float) -> Loaded | LoadFailed:
+def load(host: str, port: int, name: str, directory: Path) -> Loaded | LoadFailed:
     """Load a model as the platform does; never raises for what the server answers, or does not."""
     path = f"/models?model_name={quote(name, safe='')}&url={quote(str(directory), safe='')}"
     begun = time.monotonic()
     try:
-        answer = _ask(host, port, "POST", path, timeout)
+        answer = _ask(host, port, "POST", path, _LOAD_SECONDS)
     except (OSError, http.client.HTTPException) as error:
         return LoadFailed(name, f"the server did not answer: {error}")
     if answer.status == 200:

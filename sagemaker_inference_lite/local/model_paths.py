@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sagemaker_inference_lite.errors import LaunchError
-from sagemaker_inference_lite.local import file_kinds
+from sagemaker_inference_lite.model_files.kinds import KINDS, kind_of
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz")
 
@@ -28,6 +28,7 @@ _EXPECTED = (
     "with one or with code/inference.py, a model.tar.gz, or a directory of several of these"
 )
 _PICKLES = (".pkl", ".pickle")
+_SUFFIXES = tuple(kind.suffix for kind in KINDS)
 
 
 class ModelPathError(LaunchError):
@@ -99,7 +100,7 @@ def find_models(paths: Sequence[str], named: Sequence[tuple[str, str]] = (), has
 def name_for(path: Path) -> str:
     """A name for what lies there: that of the file or directory, less its suffix and what is hard to type."""
     name = path.name
-    for suffix in (*ARCHIVE_SUFFIXES, *file_kinds.SUFFIXES):
+    for suffix in (*ARCHIVE_SUFFIXES, *_SUFFIXES):
         if name.lower().endswith(suffix) and path.is_file():
             name = name[: -len(suffix)]
             break
@@ -140,14 +141,18 @@ def _kind_of(path: Path) -> Kind | None:
         return None
     if path.name.lower().endswith(ARCHIVE_SUFFIXES):
         return Kind.ARCHIVE
-    return Kind.FILE if file_kinds.kind_of(path) else None
+    return Kind.FILE if kind_of(path) else None
 
 
 def _is_model_directory(path: Path) -> bool:
-    """Whether a directory is one model: it has code, or one model's file. With more files than one it holds several."""
+    """Whether a directory is one model: it has code, or one file that is the model's. With more of them it is several.
+
+    Which one that is, the default handler decides in the same way.
+    """
     if path.joinpath("code").is_dir() or path.joinpath("inference.py").is_file():
         return True
-    return len([each for each in path.iterdir() if each.is_file() and file_kinds.kind_of(each)]) == 1
+    files = [each for each in path.iterdir() if not each.name.startswith(".") and kind_of(each)]
+    return len([each for each in files if each.stem == "model"] or files) == 1
 
 
 def _models_in(directory: Path) -> list[LocalModel]:
@@ -168,7 +173,7 @@ def _why_none(path: Path) -> str:
         return "is a pickle, which is not served as it is: write it again with joblib.dump(model, 'model.joblib')"
     if not path.is_file():
         return "is neither a file nor a directory"
-    if path.suffix.lower() in file_kinds.SUFFIXES:
+    if path.suffix.lower() in _SUFFIXES:
         return f"is no model, although its name ends in {path.suffix}"
     return "is no model that is known by its name"
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program that is the server's process: start_model_server(), and its end when whoever started it is gone.
 
-    python -m sagemaker_inference_lite.local.runner LIFELINE DIRECTORY
+    python -m sagemaker_inference_lite.local.runner LIFELINE EVENTS DIRECTORY
 
 LIFELINE is a descriptor that nothing is written to: its end says that whoever started this is gone, however that ended.
-The server then stops in order, and DIRECTORY, which nobody else is left to remove, is removed.
+The server then stops in order, and DIRECTORY, which nobody else is left to remove, is removed. EVENTS is a descriptor,
+to which it writes what `server_events` has.
 """
 
 from __future__ import annotations
@@ -14,31 +15,37 @@ import shutil
 import signal
 import sys
 import threading
+from contextlib import suppress
 
 from sagemaker_inference_lite import model_server
 from sagemaker_inference_lite.errors import LaunchError
+from sagemaker_inference_lite.local import server_events
+from sagemaker_inference_lite.local.server_events import StartFailed
 
 
-def run(lifeline: int, directory: str) -> int:
+def run(lifeline: int, events: int, directory: str) -> int:
     """Serve until asked to stop; the exit status."""
-    alone = threading.Event()
+    for descriptor in (lifeline, events):
+        os.set_inheritable(descriptor, False)
+    is_alone = threading.Event()
 
-    def wait_for_the_end() -> None:
+    def stop_when_alone() -> None:
         os.read(lifeline, 1)
-        alone.set()
+        is_alone.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    threading.Thread(target=stop_when_alone, daemon=True).start()
     try:
         model_server.start_model_server()
     except LaunchError as error:
-        sys.stderr.write(f"{error}\n")
+        with suppress(OSError):
+            os.write(events, server_events.encode(StartFailed(error.exit_code, str(error))))
         return error.exit_code
     finally:
-        if alone.is_set():
+        if is_alone.is_set():
             shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run(int(sys.argv[1]), sys.argv[2]))
+    sys.exit(run(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

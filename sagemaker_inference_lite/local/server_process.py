@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from sagemaker_inference_lite import exit_status
 from sagemaker_inference_lite.errors import LaunchError
+from sagemaker_inference_lite.local import server_events
 from sagemaker_inference_lite.process_group import kill_group
 
 _RUNNER = "sagemaker_inference_lite.local.runner"
@@ -95,8 +96,9 @@ class ServerProcess:
     def __init__(self, environ: Mapping[str, str], directory: Path, lock: int, events: EventStream) -> None:
         self._events = events
         theirs, self._lifeline = os.pipe()
+        from_server, to_us = os.pipe()
         argv = [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else []), "-m", _RUNNER]
-        argv += [str(theirs), str(directory)]
+        argv += [str(theirs), str(to_us), str(directory)]
         try:
             self._process = subprocess.Popen(
                 argv,
@@ -104,16 +106,22 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(theirs, lock),
+                pass_fds=(theirs, to_us, lock),
                 start_new_session=True,
             )
         except OSError as error:
             os.close(self._lifeline)
+            os.close(from_server)
             raise LaunchError(f"The server cannot be started: {sys.executable}: {error.strerror or error}") from error
         finally:
             os.close(theirs)
-        self._reader = threading.Thread(target=self._read_output, daemon=True)
-        self._reader.start()
+            os.close(to_us)
+        self._readers = [
+            threading.Thread(target=self._read_output, daemon=True),
+            threading.Thread(target=self._read_events, args=(from_server,), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
         threading.Thread(target=self._wait_for_end, daemon=True).start()
 
     def __enter__(self) -> ServerProcess:
@@ -146,7 +154,13 @@ class ServerProcess:
         for line in self._process.stdout:
             self._events.put_line(line.decode(errors="replace").rstrip("\r\n"))
 
+    def _read_events(self, descriptor: int) -> None:
+        with open(descriptor, "rb") as lines:
+            for line in lines:
+                self._events.put(server_events.parse(line))
+
     def _wait_for_end(self) -> None:
         returncode = self._process.wait()
-        self._reader.join(_LAST_LINES_SECONDS)
+        for reader in self._readers:
+            reader.join(_LAST_LINES_SECONDS)
         self._events.put(Ended(exit_status.exit_code(returncode), exit_status.describe(returncode)))
