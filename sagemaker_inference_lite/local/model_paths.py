@@ -27,6 +27,7 @@ _EXPECTED = (
     "a model's file (.joblib, .onnx, .pt, XGBoost's .json or .ubj, LightGBM's .txt, CatBoost's .cbm), a directory "
     "with one or with code/inference.py, a model.tar.gz, or a directory of several of these"
 )
+_OBVIOUS = "model"
 _PICKLES = (".pkl", ".pickle")
 _SUFFIXES = tuple(kind.suffix for kind in KINDS)
 
@@ -130,7 +131,7 @@ def _model(text: str, path: Path, name: str, has_handler: bool) -> LocalModel:
     if kind is None and has_handler and path.is_dir() and any(path.iterdir()):
         kind = Kind.DIRECTORY
     if kind is None:
-        raise ModelPathError(f"{text} {_why_none(path)}. Expected {_EXPECTED}.")
+        raise ModelPathError(f"{text} {_why_none(path)}.")
     return LocalModel(name, kind, path)
 
 
@@ -145,14 +146,17 @@ def _kind_of(path: Path) -> Kind | None:
 
 
 def _is_model_directory(path: Path) -> bool:
-    """Whether a directory is one model: it has code, or one file that is the model's. With more of them it is several.
+    """Whether a directory is one model: it has code, or a file model.*, or one model's file and no other model.
 
-    Which one that is, the default handler decides in the same way.
+    Which of the files is the model, the default handler decides in the same way.
     """
     if path.joinpath("code").is_dir() or path.joinpath("inference.py").is_file():
         return True
-    files = [each for each in path.iterdir() if not each.name.startswith(".") and kind_of(each)]
-    return len([each for each in files if each.stem == "model"] or files) == 1
+    children = [each for each in path.iterdir() if not each.name.startswith(".")]
+    files = [each for each in children if kind_of(each)]
+    if any(each.stem == _OBVIOUS for each in files):
+        return True
+    return len(files) == 1 and not any(_kind_of(each) for each in children if each not in files)
 
 
 def _models_in(directory: Path) -> list[LocalModel]:
@@ -168,14 +172,14 @@ def _why_none(path: Path) -> str:
     if path.is_dir():
         names = sorted(each.name for each in path.iterdir())
         held = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-        return f"is a directory without a model; it holds {held or 'nothing'}"
+        return f"is a directory without a model; it holds {held or 'nothing'}. Expected {_EXPECTED}"
     if path.suffix.lower() in _PICKLES:
         return "is a pickle, which is not served as it is: write it again with joblib.dump(model, 'model.joblib')"
     if not path.is_file():
-        return "is neither a file nor a directory"
+        return f"is neither a file nor a directory. Expected {_EXPECTED}"
     if path.suffix.lower() in _SUFFIXES:
-        return f"is no model, although its name ends in {path.suffix}"
-    return "is no model that is known by its name"
+        return f"is no model, although its name ends in {path.suffix}. Expected {_EXPECTED}"
+    return f"is no model that is known by its name. Expected {_EXPECTED}"
 
 
 def _checked(name: str) -> str:
