@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import inspect
 import logging
-import traceback
 import uuid
 from typing import NamedTuple
 
-from sagemaker_inference_lite import fork_guard
+from sagemaker_inference_lite import fork_guard, tracebacks
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.error_body import describe, error_body
 from sagemaker_inference_lite.errors import ServerError
@@ -33,8 +32,9 @@ class Failure(NamedTuple):
 def failure(error: BaseException, context: Context, *, max_bytes: int, expose_traceback: bool = False) -> Failure:
     """Logs why the requests of a context failed, once, and builds what their callers are told.
 
-    The record names the model, the requests' and the inference ids, the error's id, type and text. With a status of
-    500 or more it has level ERROR and the traceback; otherwise the mistake is the caller's, and its level is INFO.
+    The record names the requests' and the inference ids, the error's id, type and text; the line that it is printed in
+    begins with the model's name. With a status of 500 or more it has level ERROR and the traceback, from the author's
+    own code on; otherwise the mistake is the caller's, and its level is INFO.
 
     Args:
         error: What was raised.
@@ -50,16 +50,15 @@ def failure(error: BaseException, context: Context, *, max_bytes: int, expose_tr
     is_ours = status >= 500
     logger.log(
         logging.ERROR if is_ours else logging.INFO,
-        "request %s of model %s failed with status %d, error id %s%s: %s",
+        "request %s failed with status %d, error id %s%s: %s",
         ", ".join((context.request_ids or {}).values()),
-        context.model_name,
         status,
         error_id,
         f", inference id {on_one_line(context.inference_id)}" if context.inference_id else "",
         on_one_line(named(error)),
-        exc_info=error if is_ours else None,
+        exc_info=tracebacks.exc_info(error) if is_ours else None,
     )
-    trace = _trace(error) if expose_traceback else None
+    trace = tracebacks.text_of(error) or named(error) if expose_traceback else None
     body = error_body(type_name, message, error_id=error_id, trace=trace)
     if len(body) > max_bytes:  # in which an escaped character takes up to twelve bytes
         body = error_body(type_name, message[: max_bytes // 16], error_id=error_id)
@@ -81,10 +80,3 @@ def refuse_stream(value: object) -> None:
             f"The model returned a {type(value).__name__}. Streaming is not available on this engine, "
             "which sends whole answers: return the whole answer.",
         )
-
-
-def _trace(error: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    except Exception:  # an error may be broken itself
-        return named(error)

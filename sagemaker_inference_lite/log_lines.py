@@ -113,7 +113,7 @@ def keep_ours_enabled() -> None:
 
 
 class Formatter(logging.Formatter):
-    """A line with the request's id before the message, if it belongs to a request."""
+    """A line with the request's id before the message, if it belongs to a request and does not name it itself."""
 
     def __init__(self) -> None:
         super().__init__(FORMAT)
@@ -122,7 +122,9 @@ class Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record's text."""
         belongs = getattr(record, "sagemaker_request_id", "")
-        return self._in_request.format(record) if belongs else super().format(record)
+        if belongs and belongs not in record.getMessage():
+            return self._in_request.format(record)
+        return super().format(record)
 
 
 class LineHandler(logging.Handler):

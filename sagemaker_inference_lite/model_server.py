@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
-from sagemaker_inference_lite import descendants, log_lines, preflight, sizing, standard_streams
+from sagemaker_inference_lite import descendants, log_lines, preflight, sizing, standard_streams, uncaught
 from sagemaker_inference_lite.errors import (
     HandlerError,
     LaunchError,
@@ -69,6 +69,9 @@ def start_model_server(handler_service: str | None = None) -> None:
     Meanwhile file descriptors 1 and 2 of this process are pipes that are always emptied: what is printed is passed on
     line by line, and nobody who prints waits for whoever reads it. Those that were closed lead to /dev/null afterwards.
 
+    An error of those below that nobody catches ends the program with its sentence on stderr and its exit code, without
+    a traceback.
+
     Args:
         handler_service: ``/path/file.py:function``, ``package.module:function``, or a module with a function
             ``handle`` or one class with ``initialize`` and ``handle``. A relative path is taken from the working
@@ -83,10 +86,15 @@ def start_model_server(handler_service: str | None = None) -> None:
         ProcessEndedError: a process ended that the server cannot do without, or a second signal came.
         StartTimeoutError: a process did not become ready in time.
     """
+    uncaught.end_in_one_sentence()
     environ = dict(os.environ)
-    settings = properties.read_settings(environ)
     standard_streams.occupy()
-    _configure_logging(settings.container_log_level)
+    _configure_logging(logging.INFO)
+    # Before anything can fail, which may be because of one of them.
+    for warning in (*warnings_for(environ), *properties.warnings_for(environ)):
+        logger.warning("%s", warning)
+    settings = properties.read_settings(environ)
+    logging.getLogger("sagemaker_inference_lite").setLevel(settings.container_log_level)
     with Loop() as loop, private_directory("sil-") as directory, _Server(settings, environ, loop, directory) as server:
         server.prepare(handler_service or settings.handler or DEFAULT_HANDLER_SERVICE)
         if server.install_requirements() and server.start():
@@ -148,8 +156,6 @@ class _Server:
         if self._library is None:
             native_library.check_directory(self._directory)
         self._most_workers = sizing.most_workers(preflight.raise_open_file_limit())
-        for warning in (*warnings_for(self._environ), *properties.warnings_for(self._environ)):
-            logger.warning("%s", warning)
 
     def install_requirements(self) -> bool:
         """Single-model mode: install what the model asks for, before anything of the handler is imported.

@@ -53,7 +53,7 @@ def check_model_directory(path: Path) -> None:
     try:
         entries = os.listdir(path)
     except FileNotFoundError:
-        raise DirectoryError(f"The model directory {path} does not exist. {_WHERE}") from None
+        raise DirectoryError(_missing(path)) from None
     except OSError as error:
         raise DirectoryError(f"The model directory {path} cannot be read: {error.strerror}. {_WHERE}") from error
     if not entries:
@@ -62,6 +62,24 @@ def check_model_directory(path: Path) -> None:
         raise DirectoryError(
             f"The model directory {path} has a comma in its path, which the front end takes for a list."
         )
+
+
+def _missing(path: Path) -> str:
+    """Why a model directory that does not exist does not, as far as that can be seen."""
+    if path.is_symlink():
+        return f"The model directory {path} is a link to {os.readlink(path)}, which does not exist. {_WHERE}"
+    base = path.parent
+    if base.name == path.name and base.is_dir():
+        return (
+            f"The model directory {path} does not exist. SAGEMAKER_BASE_DIR is {base}, one level too deep: it is the "
+            f"directory that holds {path.name}/, so set it to {base.parent}."
+        )
+    if any((base / name).exists() for name in ("code", "inference.py")) or any(base.glob("model.*")):
+        return (
+            f"The model directory {path} does not exist, and the model lies in {base}: SAGEMAKER_BASE_DIR is the "
+            f"directory that holds {path.name}/, so move the model into {path}, or mount it there."
+        )
+    return f"The model directory {path} does not exist. {_WHERE}"
 
 
 _WHERE = (

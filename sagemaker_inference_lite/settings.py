@@ -15,6 +15,7 @@ import reprlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
@@ -24,6 +25,15 @@ from sagemaker_inference_lite.errors import SettingsError
 T = TypeVar("T")
 
 BatchStrategy = Literal["SINGLE_RECORD", "MULTI_RECORD"]
+
+
+class AccessLog(Enum):
+    """Which requests have a line in the log."""
+
+    ERRORS = "errors"
+    ALL = "all"
+    NONE = "none"
+
 
 PREFIX = "SAGEMAKER_"
 BYTES_PER_MB = 1024 * 1024
@@ -157,6 +167,17 @@ def _parse_batch_strategy(text: str) -> BatchStrategy:
     raise ValueError
 
 
+def _parse_access_log(text: str) -> AccessLog:
+    try:
+        return AccessLog(text.lower())
+    except ValueError:
+        raise ValueError from None
+
+
+def _show_access_log(value: AccessLog) -> str:
+    return value.value
+
+
 def _parse_transforms(text: str) -> int | None:
     return _whole(0).parse(text) or None
 
@@ -172,6 +193,7 @@ _WORDS = _Kind("words as in a shell", _parse_words, shlex.join)
 _MODULES = _Kind("dotted module names, separated by commas", _parse_modules, ",".join)
 _MEDIA_TYPE = _Kind("a media type such as application/json", _parse_media_type)
 _BATCH_STRATEGY = _Kind("SINGLE_RECORD or MULTI_RECORD", _parse_batch_strategy)
+_ACCESS_LOG = _Kind("errors, all or none", _parse_access_log, _show_access_log)
 _TIMEOUT = _whole(1, _MAX_TIMEOUT_SECONDS)
 _PAYLOAD_MB = _Kind(f"a whole number from 0 to {_ENGINE_MAX_MB}", _parse_payload_mb)
 # A transform job's own "0" means the same as leaving it out, so it is read as unset rather than refused.
@@ -240,6 +262,11 @@ class Settings:
         _MEDIA_TYPE, "application/json", "The response's type where a request asks for none, or for any."
     )
     container_log_level: int = _setting(_LOG_LEVEL, logging.INFO, "The least severe messages that are logged.")
+    model_server_access_log: AccessLog = _setting(
+        _ACCESS_LOG,
+        AccessLog.ERRORS,
+        "Which requests are logged: those answered with 400 and more, all, or none. Of `/ping` changed answers alone.",
+    )
     batch: bool = _setting(_BOOLEAN, False, "This is a batch transform job; set by the platform.")
     batch_strategy: BatchStrategy | None = _optional(
         _BATCH_STRATEGY, "How a transform job fills its requests; set by the platform.", absent="not said"

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model's own program, ``code/inference.py``: finding it, importing it, and the functions (hooks) it defines.
 
+Where there is none, ``inference.py`` at the top of the model's directory is it: there version 3 of the SageMaker SDK
+puts it for Multi Model Server.
+
 The program may define any of these, each with or without a last parameter ``context``:
 
     pre_model_fn(model_dir)                              called before the model is loaded
@@ -28,9 +31,10 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Union
 
-from sagemaker_inference_lite import fork_guard
+from sagemaker_inference_lite import fork_guard, tracebacks
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import ModelError
+from sagemaker_inference_lite.model_files.libraries import how_to_add
 from sagemaker_inference_lite.printable import named
 from sagemaker_inference_lite.python_file import import_by_own_name, import_file, is_of_file, put_first_on_path
 
@@ -106,6 +110,8 @@ def load(model_dir: str, program: str = "inference.py") -> Hooks:
         put_first_on_path(code)
     if not os.path.isfile(path):
         return Hooks()
+    if os.path.dirname(path) == os.path.abspath(model_dir):
+        put_first_on_path(model_dir)
     module = _import(path, code)
     hooks = Hooks(**{name: _hook(module, name, path) for name in _ARGUMENTS})
     _check_none_is_idle(hooks, path)
@@ -113,9 +119,13 @@ def load(model_dir: str, program: str = "inference.py") -> Hooks:
 
 
 def program_path(model_dir: str, program: str = "inference.py") -> str:
-    """Where a model's program is, if it has one: an absolute path."""
+    """Where a model's program is, if it has one: an absolute path.
+
+    That is in ``code``, or else at the top of the model's directory; where it is in neither, the first of the two.
+    """
     name = program if program.endswith(".py") else program + ".py"
-    return os.path.abspath(os.path.join(model_dir, CODE_DIRECTORY, name))
+    places = [os.path.abspath(os.path.join(model_dir, *below, name)) for below in ([CODE_DIRECTORY], [])]
+    return next(filter(os.path.isfile, places), places[0])
 
 
 def _import(path: str, code: str) -> ModuleType:
@@ -124,7 +134,10 @@ def _import(path: str, code: str) -> ModuleType:
     # A program that calls sys.exit() while it is imported has failed to load, and must say so.
     except (Exception, SystemExit) as error:
         fork_guard.end_if_forked(error)
-        raise ModelError(f"{path} cannot be imported: {named(error)}") from error
+        place = tracebacks.place_of(error)
+        where = "" if isinstance(error, SyntaxError) or not place else f" ({place})"
+        hint = f". {how_to_add(error.name)}" if isinstance(error, ModuleNotFoundError) and error.name else ""
+        raise ModelError(f"{path} cannot be imported: {named(error)}{where}{hint}") from error
 
 
 def _import_program(path: str, code: str) -> ModuleType:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -12,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import requests
@@ -148,34 +146,74 @@ def test_no_handler(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout
 
 
-# -- Which handler -----------------------------------------------------------------------------------------------------
-
-
-def imported(path: Path) -> ModuleType:
-    """The entry point as a module: its name is none that an import statement can say."""
-    spec = importlib.util.spec_from_file_location("entry_point", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_handler_beside_the_entry_point() -> None:
-    """In a checkout, the handler lies beside the entry point."""
-    assert imported(ENTRY_POINT).handler_service({}) == f"{CONTAINER / 'model_handler.py'}:handle"
-
-
 def test_the_handler_of_the_image(tmp_path: Path) -> None:
     """Where none lies beside the entry point, it is the image's, whether that is there or not."""
-    copy = shutil.copy(ENTRY_POINT, tmp_path)
-    assert imported(Path(copy)).handler_service({}) == "/home/model-server/model_handler.py:handle"
+    done = run(
+        "serve",
+        entry_point=Path(shutil.copy(ENTRY_POINT, tmp_path)),
+        SAGEMAKER_MULTI_MODEL="true",
+        SAGEMAKER_BIND_TO_PORT=str(free_port()),
+        SAGEMAKER_HANDLER=" ",
+    )
+    assert done.returncode == 4
+    assert "/home/model-server/model_handler.py" in done.stderr
 
 
-def test_the_handler_that_the_environment_names() -> None:
-    """SAGEMAKER_HANDLER goes before both: the entry point names none, and the server takes it from there."""
-    assert imported(ENTRY_POINT).handler_service({"SAGEMAKER_HANDLER": "a.b:c"}) is None
-    assert imported(ENTRY_POINT).handler_service({"SAGEMAKER_HANDLER": " "}) is not None
+# -- Entry points of one's own -----------------------------------------------------------------------------------------
+
+TWO_LINES = """
+from sagemaker_inference_lite import model_server
+model_server.start_model_server(handler_service="/nowhere/handler.py:handle")
+"""
+
+# As AWS's sample for containers of one's own has it: it tries again where a process that it has called failed.
+SAMPLE = """
+import shlex, subprocess, sys
+from subprocess import CalledProcessError
+from retrying import retry
+from sagemaker_inference_lite import model_server
+
+@retry(stop_max_delay=1000 * 50, retry_on_exception=lambda error: isinstance(error, CalledProcessError or OSError))
+def start():
+    model_server.start_model_server(handler_service="/nowhere/handler.py:handle")
+
+if sys.argv[1] == "serve":
+    start()
+else:
+    subprocess.check_call(shlex.split(" ".join(sys.argv[1:])))
+"""
+
+
+@pytest.mark.parametrize("program", [TWO_LINES, SAMPLE], ids=["two lines", "AWS's sample"])
+def test_an_error_that_nobody_catches(program: str, tmp_path: Path) -> None:
+    """It ends the program in one sentence and with its own status, not in a traceback."""
+    file = tmp_path / "entry.py"
+    file.write_text(program)
+    done = run("serve", entry_point=file, SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_BIND_TO_PORT=str(free_port()))
+    assert done.returncode == 4
+    assert is_one_sentence(done.stderr)
+    assert "/nowhere/handler.py" in done.stderr
+    assert "Traceback" not in done.stdout
+
+
+def test_an_error_of_the_program_s_own(tmp_path: Path) -> None:
+    """Errors that are none of this library's are shown as ever, and a hook of the program's own is called for them."""
+    file = tmp_path / "entry.py"
+    for hook, shown in (("", "Traceback"), ("sys.excepthook = lambda *_: print('mine', file=sys.stderr)\n", "mine")):
+        file.write_text(
+            f"import sys\nfrom sagemaker_inference_lite import errors, model_server\n{hook}"
+            "try:\n    model_server.start_model_server()\nexcept errors.LaunchError:\n    raise KeyError('own')\n"
+        )
+        done = run(entry_point=file, SAGEMAKER_BATCH="x")
+        assert done.returncode == 1
+        assert shown in done.stderr
+
+
+def test_misspelt_variables_come_first(tmp_path: Path) -> None:
+    """What is misspelt is warned of though the start fails, most likely because of it."""
+    done = run("serve", SAGEMAKER_BASE_DIR=str(tmp_path), SAGEMAKER_MULTIMODEL="true")
+    assert done.returncode == 3
+    assert "SAGEMAKER_MULTIMODEL is not a setting and is ignored; did you mean SAGEMAKER_MULTI_MODEL?" in done.stdout
 
 
 # -- Serving -----------------------------------------------------------------------------------------------------------

@@ -130,6 +130,27 @@ def test_no_model_directory(tmp_path: Path) -> None:
     assert "SAGEMAKER_MULTI_MODEL" in found
 
 
+def test_a_base_directory_one_level_too_deep(tmp_path: Path) -> None:
+    """SAGEMAKER_BASE_DIR that is the model's own directory is said to be, with what it has to be."""
+    (tmp_path / "model" / "code").mkdir(parents=True)
+    found = complaint_about(tmp_path / "model" / "model")
+    assert f"SAGEMAKER_BASE_DIR is {tmp_path / 'model'}, one level too deep" in found
+    assert found.endswith(f"so set it to {tmp_path}.")
+
+
+@pytest.mark.parametrize("name", ["code", "model.joblib", "model.tar.gz"])
+def test_a_model_in_the_base_directory(tmp_path: Path, name: str) -> None:
+    """A model that lies where its directory should is said to lie there."""
+    (tmp_path / name).touch()
+    assert f"the model lies in {tmp_path}" in complaint_about(tmp_path / "model")
+
+
+def test_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    """A dangling link is shown with where it leads."""
+    (tmp_path / "model").symlink_to(tmp_path / "gone")
+    assert f"is a link to {tmp_path / 'gone'}, which does not exist" in complaint_about(tmp_path / "model")
+
+
 def test_empty_model_directory(tmp_path: Path) -> None:
     """A directory with nothing in it is no model."""
     assert "is empty" in complaint_about(tmp_path)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sagemaker_inference_lite.errors import SettingsError
-from sagemaker_inference_lite.settings import Row, Settings, listing, markdown_table, warnings_for
+from sagemaker_inference_lite.settings import AccessLog, Row, Settings, listing, markdown_table, warnings_for
 
 TIMEOUT = "SAGEMAKER_MODEL_SERVER_TIMEOUT"
 TIMEOUT_SECONDS = "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS"
@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "max_payload_in_mb": 25,
     "default_invocations_accept": "application/json",
     "container_log_level": logging.INFO,
+    "model_server_access_log": AccessLog.ERRORS,
     "batch": False,
     "batch_strategy": None,
     "max_concurrent_transforms": None,
@@ -69,6 +70,8 @@ READINGS = [
     ("default_invocations_accept", "text/csv; charset=utf-8", "text/csv; charset=utf-8"),
     ("container_log_level", "warning", logging.WARNING),
     ("container_log_level", "10", logging.DEBUG),
+    ("model_server_access_log", "ALL", AccessLog.ALL),
+    ("model_server_access_log", "none", AccessLog.NONE),
     ("batch_strategy", "MULTI_RECORD", "MULTI_RECORD"),
     ("batch_strategy", "single_record", "SINGLE_RECORD"),
     ("max_concurrent_transforms", "8", 8),
@@ -97,6 +100,7 @@ MISTAKES = [
     ("DEFAULT_INVOCATIONS_ACCEPT", "json", "expected a media type such as application/json"),
     ("DEFAULT_INVOCATIONS_ACCEPT", "a/b\r\nx: y", "expected a media type such as application/json"),
     ("CONTAINER_LOG_LEVEL", "LOUD", "expected DEBUG, INFO, WARNING, ERROR, CRITICAL or a whole number from 0 to 50"),
+    ("MODEL_SERVER_ACCESS_LOG", "true", "expected errors, all or none"),
     ("BATCH_STRATEGY", "ALL", "expected SINGLE_RECORD or MULTI_RECORD"),
     ("MAX_CONCURRENT_TRANSFORMS", "-1", "expected a whole number >= 0"),
     ("MODEL_SERVER_PRELOAD", "numpy,2x", "expected dotted module names, separated by commas; '2x' is none"),

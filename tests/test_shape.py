@@ -35,6 +35,8 @@ BASE = {
     "requirements",
     "sizing",
     "standard_streams",
+    "tracebacks",
+    "uncaught",
 }
 LAUNCH = {"supervision", "mms", "preflight"}
 REQUEST = {
@@ -60,6 +62,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "descendants": set(),
     "python_file": set(),
     "standard_streams": set(),
+    "tracebacks": {"errors", "printable"},
+    "uncaught": {"errors", "standard_streams"},
     "error_body": {"errors", "memory", "printable"},
     "settings": {"errors"},
     "sizing": {"settings", "machine"},
@@ -71,6 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The launch side and the request side meet in these two only, and the one starts the other by name.
     "worker": BASE | REQUEST | {"mms"},
     "model_server": BASE | LAUNCH,
+    "entry_point": BASE | {"model_server"},
     # These stand on top, for people.
     "local": BASE | LAUNCH | REQUEST | {"worker", "model_server"},
     "prepare": BASE | LAUNCH,
@@ -160,8 +165,8 @@ def test_the_table_has_no_way_back() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_only_the_command_prints_and_exits(file: Path) -> None:
-    """Library code returns or raises: only the command prints, and only a program's last line exits."""
-    if room_of(file) in ("cli", "__main__"):
+    """Library code returns or raises: only the command prints, and only a program's last line, or its hook, exits."""
+    if room_of(file) in ("cli", "__main__", "uncaught"):
         return
     tree = tree_of(file)
     endings = {id(node) for guard in guards_of(tree) for node in ast.walk(guard)}
@@ -175,7 +180,7 @@ def test_only_entry_points_read_the_environment(file: Path) -> None:
 
     And the default handler service, when it is initialized: it is made without arguments, as MMS makes handlers.
     """
-    entry_points = ("model_server", "cli", "__main__", "default_handler_service")
+    entry_points = ("entry_point", "model_server", "cli", "__main__", "default_handler_service")
     if room_of(file) in entry_points or (room_of(file) in ("worker", "requirements") and is_program(file)):
         return
     names = {dotted(node) for node in ast.walk(tree_of(file)) if isinstance(node, ast.Attribute)}

@@ -11,7 +11,28 @@ final class ErrorBody {
     private ErrorBody() {}
 
     static String of(HttpResponseStatus status, String type, String message) {
-        ErrorResponse error = new ErrorResponse(status.code(), type, message);
+        return json(new ErrorResponse(status.code(), type, message));
+    }
+
+    /** With a traceback, unless it is empty. */
+    static String of(HttpResponseStatus status, String type, String message, String trace) {
+        return trace.isEmpty()
+                ? of(status, type, message)
+                : json(new Traced(status.code(), type, message, trace));
+    }
+
+    private static String json(ErrorResponse error) {
         return JsonUtils.GSON_PRETTY.toJson(error) + '\n';
+    }
+
+    /** Its field becomes one of the JSON's. */
+    private static final class Traced extends ErrorResponse {
+
+        private final String traceback;
+
+        Traced(int code, String type, String message, String traceback) {
+            super(code, type, message);
+            this.traceback = traceback;
+        }
     }
 }

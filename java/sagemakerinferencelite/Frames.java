@@ -23,7 +23,7 @@ final class Frames {
     static final byte REQUESTS = 'R';
     /** The worker's pid. */
     static final byte LOADED = 'L';
-    /** HTTP status, text: the model is not loaded. */
+    /** HTTP status, sentence, error id, traceback (empty unless it may be shown): the model is not loaded. */
     static final byte FAILED = 'F';
     /** count, and for each request its status, content type, headers and body. */
     static final byte ANSWERS = 'A';

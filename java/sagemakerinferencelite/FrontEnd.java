@@ -54,7 +54,7 @@ import org.apache.logging.log4j.util.StackLocatorUtil;
  *       worker are on the same loop wakes no other thread up. The management interface has threads
  *       of its own, and so has the reading of models' files (see {@link ReadingThreads}): neither
  *       waits for the other, and /ping for none of them.
- *   <li>{@code Model server started.} on standard output means that every listener is bound.
+ *   <li>Nothing is printed at the start: that the models are ready is for others to say.
  *   <li>A failure to start is one line on standard error and exit status 1.
  *   <li>Standard input is the parent's command channel. Nothing listens and no model is loaded
  *       before a line {@code start}, so that this process can get ready while the parent readies
@@ -120,7 +120,6 @@ public final class FrontEnd {
             FrontEnd frontEnd = new FrontEnd(ConfigManager.getInstance());
             START_REQUESTED.await();
             frontEnd.start();
-            say(System.out, "Model server started.");
             DRAIN_REQUESTED.await();
             frontEnd.traffic.drain();
             exit(0);
@@ -250,6 +249,7 @@ public final class FrontEnd {
         private final SslContext ssl;
         private final ConnectorType type;
         private final ModelRequests modelRequests = new ModelRequests(models, config);
+        private final NoModelRequests noModelRequests = new NoModelRequests();
         private final Ping ping = new Ping(() -> multiModel || readiness.isReady());
 
         Initializer(SslContext ssl, ConnectorType type) {
@@ -274,6 +274,8 @@ public final class FrontEnd {
             }
             if (type != ConnectorType.INFERENCE_CONNECTOR && !isTakenByPlugin("models")) {
                 pipeline.addLast(management, modelRequests);
+            } else if (!multiModel) {
+                pipeline.addLast(noModelRequests);
             }
             pipeline.addLast(management, new HttpRequestHandler(handlers()));
         }

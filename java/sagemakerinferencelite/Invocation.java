@@ -41,7 +41,6 @@ final class Invocation {
     final long arrivedNs = System.nanoTime();
 
     private final Channel channel;
-    private final AccessLog log;
     private final String id = newId();
 
     /** Its part of a frame, behind room for the frame's head. */
@@ -56,7 +55,6 @@ final class Invocation {
      */
     Invocation(Channel channel, FullHttpRequest request, QueryStringDecoder query) {
         this.channel = channel;
-        log = new AccessLog(channel, request);
         head = channel.alloc().directBuffer(512 + Math.min(request.content().readableBytes(), SMALL_BODY_BYTES));
         try {
             head.writeZero(Frames.REQUESTS_HEAD_BYTES);
@@ -182,7 +180,7 @@ final class Invocation {
         while (in.readerIndex() < end) {
             Responses.pass(headers, Frames.readText(in), Frames.readText(in));
         }
-        Responses.send(channel, status, headers, readContent(in), log);
+        Responses.send(channel, status, headers, readContent(in));
     }
 
     /**
@@ -208,7 +206,7 @@ final class Invocation {
 
     void fail(HttpResponseStatus status, String type, String message) {
         release();
-        Responses.sendError(channel, status, type, message, id, log);
+        Responses.sendError(channel, status, type, message, id);
     }
 
     void release() {

@@ -136,8 +136,7 @@ final class Invocations extends ChannelDuplexHandler {
             }
             invocation = newInvocation(ctx.channel(), request, query);
         } catch (BadMessageException e) {
-            AccessLog log = new AccessLog(ctx.channel(), request);
-            Responses.sendError(ctx.channel(), e, Invocation.newId(), log);
+            Responses.sendError(ctx.channel(), e, Invocation.newId());
             return;
         } finally {
             ReferenceCountUtil.release(request);
@@ -165,10 +164,7 @@ final class Invocations extends ChannelDuplexHandler {
         asked = found;
         Invocation passed = invocation;
         if (asked == null && !ModelManager.getInstance().getModels().containsKey(model)) {
-            passed.fail(
-                    HttpResponseStatus.NOT_FOUND,
-                    "ModelNotFoundException",
-                    "Model not found: " + model);
+            passed.fail(workers.unknown(model));
             return;
         }
         switch (asked == null ? ModelWorkers.Outcome.NO_WORKER : asked.submit(passed)) {

@@ -18,7 +18,6 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.UUID;
 import java.util.regex.Pattern;
 import org.apache.commons.io.FileUtils;
 
@@ -31,6 +30,11 @@ import org.apache.commons.io.FileUtils;
 final class ModelFiles {
 
     private static final Pattern REMOTE = Pattern.compile("https?://.*", Pattern.CASE_INSENSITIVE);
+    private static final Pattern ADDRESS = Pattern.compile("[A-Za-z][A-Za-z0-9+.-]*://.*");
+    private static final Pattern PACKED =
+            Pattern.compile(".+\\.(tar\\.gz|tgz)", Pattern.CASE_INSENSITIVE);
+    private static final boolean DOWNLOADS =
+            Boolean.parseBoolean(Setting.optional("allow_download", "false"));
     private static final String MANIFEST = "MANIFEST.json";
 
     /** More would be no manifest, and would have to fit into the heap. */
@@ -40,7 +44,17 @@ final class ModelFiles {
 
     static ModelArchive open(String modelStore, String url) throws ModelException, IOException {
         if (REMOTE.matcher(url).matches()) {
+            if (!DOWNLOADS) {
+                throw new DownloadModelException(
+                        "Models are not downloaded from " + url + ": give the path of one that is in"
+                                + " the container, or set SAGEMAKER_ALLOW_MODEL_DOWNLOAD=true.");
+            }
             return unpacked(url, download(url));
+        }
+        if (ADDRESS.matcher(url).matches()) {
+            throw new ModelNotFoundException(
+                    url + " is an address that this server does not open: give the path of a model"
+                            + " that is in the container.");
         }
         if (url.contains("..")) {
             throw new ModelNotFoundException("Relative path is not allowed in url: " + url);
@@ -50,14 +64,70 @@ final class ModelFiles {
         }
         File location = new File(modelStore, url);
         if (location.isDirectory()) {
+            refuseWherePacked(location.toPath());
             return new ModelArchive(manifest(location.toPath()), url, location, false);
         }
         if (location.isFile()) {
             return unpacked(url, Files.newInputStream(location.toPath()));
         }
         throw location.exists()
-                ? new InvalidModelException("Neither a directory nor an archive: " + url)
-                : new ModelNotFoundException("Model not found in model store: " + url);
+                ? new InvalidModelException(url + " is neither a directory nor an archive.")
+                : new ModelNotFoundException(whyMissing(location.toPath()));
+    }
+
+    /** Refuses a directory in which the model has not been unpacked, with which no handler can do anything. */
+    private static void refuseWherePacked(Path directory) throws ModelException, IOException {
+        Path only = null;
+        try (DirectoryStream<Path> entries = Files.newDirectoryStream(directory)) {
+            for (Path each : entries) {
+                boolean isHidden = each.getFileName().toString().startsWith(".");
+                if (!isHidden && only != null) {
+                    return;
+                }
+                only = isHidden ? only : each;
+            }
+        }
+        if (only != null && PACKED.matcher(only.getFileName().toString()).matches()
+                && Files.isRegularFile(only)) {
+            throw new InvalidModelException(
+                    directory
+                            + " holds the packed "
+                            + Parameters.shown(only.getFileName().toString(), 100)
+                            + " alone: unpack it there, or give the archive itself as url.");
+        }
+    }
+
+    /** The first part of a path that is not there, and why. */
+    private static String whyMissing(Path wanted) throws IOException {
+        String beginning = wanted + " does not exist: ";
+        for (Path each = wanted, child = null; each != null; child = each, each = each.getParent()) {
+            if (Files.isSymbolicLink(each) && !Files.exists(each)) {
+                String target = Parameters.shown(Files.readSymbolicLink(each).toString(), 200);
+                return (child == null ? "" : beginning)
+                        + each
+                        + " is a link to "
+                        + target
+                        + ", which does not exist"
+                        + (target.startsWith("/") ? " in this container." : " beside it.");
+            }
+            if (!Files.exists(each)) {
+                continue;
+            }
+            if (!Files.isDirectory(each)) {
+                return beginning + each + " is a file.";
+            }
+            if (!Files.isExecutable(each)) {
+                return wanted + " cannot be reached: this server's user may not search " + each + ".";
+            }
+            if (child != null) {
+                return beginning
+                        + each
+                        + " has no "
+                        + child.getFileName()
+                        + ". The path must be one in this container.";
+            }
+        }
+        return beginning + "the path must be one in this container.";
     }
 
     private static InputStream download(String url) throws ModelException {
@@ -83,23 +153,13 @@ final class ModelFiles {
             throws ModelException, IOException {
         File directory;
         try (InputStream stream = archive) {
-            directory = ModelArchive.unzip(stream, UUID.randomUUID().toString());
+            directory = Unpacking.unpack(url, stream);
         }
         try {
-            // What is no archive unpacks to nothing (java.util.zip.ZipInputStream).
-            if (isEmpty(directory.toPath())) {
-                throw new InvalidModelException("Not a zip archive, or an empty one: " + url);
-            }
             return new ModelArchive(manifest(directory.toPath()), url, directory, true);
         } catch (ModelException | IOException | RuntimeException e) {
             FileUtils.deleteQuietly(directory);
             throw e;
-        }
-    }
-
-    private static boolean isEmpty(Path directory) throws IOException {
-        try (DirectoryStream<Path> entries = Files.newDirectoryStream(directory)) {
-            return !entries.iterator().hasNext();
         }
     }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package sagemakerinferencelite;
 
+import java.net.URI;
+import java.net.URISyntaxException;
 import java.util.regex.Pattern;
 
 /**
@@ -12,7 +14,7 @@ import java.util.regex.Pattern;
  */
 final class ModelName {
 
-    private static final int MOST_CHARACTERS = 256;
+    static final int MOST_CHARACTERS = 256;
 
     private static final Pattern NOT_IN_A_NAME =
             Pattern.compile(
@@ -25,6 +27,15 @@ final class ModelName {
                     + " character, a line end or half of a surrogate pair, and no space at either end";
 
     private ModelName() {}
+
+    /** Where the model is asked for: a path that survives a shell and a client. */
+    static String path(String name) {
+        try {
+            return new URI(null, null, "/models/" + name, null).toASCIIString();
+        } catch (URISyntaxException e) {
+            return "/models/" + name;
+        }
+    }
 
     /** Returns the name; throws where it is none. */
     static String checked(String name) {

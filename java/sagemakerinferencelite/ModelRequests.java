@@ -85,23 +85,23 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
             ctx.fireChannelRead(request);
             return;
         }
-        AccessLog log = new AccessLog(ctx.channel(), request);
         try {
             String name = segments.length == 3 ? segments[2] : null;
-            handle(request, new QueryStringDecoder(request.uri()), name)
-                    .whenComplete((answer, error) -> respond(ctx.channel(), answer, error, log));
+            handle(ctx.channel(), request, name)
+                    .whenComplete((answer, error) -> respond(ctx.channel(), answer, error));
         } catch (RuntimeException e) {
-            respond(ctx.channel(), null, e, log);
+            respond(ctx.channel(), null, e);
         } finally {
             request.release();
         }
     }
 
     private CompletableFuture<Answer> handle(
-            FullHttpRequest request, QueryStringDecoder query, String name) {
+            Channel channel, FullHttpRequest request, String name) {
+        QueryStringDecoder query = new QueryStringDecoder(request.uri());
         HttpMethod method = request.method();
         if (name == null && HttpMethod.POST.equals(method)) {
-            return load(request, query);
+            return load(channel, request, query);
         }
         Parameters parameters = Parameters.of(query);
         if (HttpMethod.GET.equals(method)) {
@@ -122,7 +122,8 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
     // -- POST --
 
     /** Takes the parameters of a JSON body, else those of the query string, as MMS does. */
-    private CompletableFuture<Answer> load(FullHttpRequest request, QueryStringDecoder query) {
+    private CompletableFuture<Answer> load(
+            Channel channel, FullHttpRequest request, QueryStringDecoder query) {
         if (request.content().readableBytes() > MOST_LOAD_BYTES) {
             throw new RequestException(
                     HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -134,6 +135,9 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
                         HttpUtil.getMimeType(request));
         Parameters given = isJson ? Parameters.of(request.content()) : Parameters.of(query);
         LoadRequest wanted = new LoadRequest(given, config);
+        if (wanted.name != null) {
+            AccessLog.name(channel, wanted.name);
+        }
         return models.load(wanted).thenCompose(loading -> answer(wanted, loading));
     }
 
@@ -178,7 +182,7 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
     private Answer describe(String name) {
         ModelWorkers found = workers.of(name);
         if (found == null) {
-            throw RequestException.unknownModel(name);
+            throw workers.unknown(name);
         }
         Model model = found.model();
         DescribeModelResponse description = new DescribeModelResponse();
@@ -233,7 +237,7 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
 
     // -- Answers --
 
-    private static void respond(Channel channel, Answer answer, Throwable error, AccessLog log) {
+    private static void respond(Channel channel, Answer answer, Throwable error) {
         String id = Invocation.newId();
         if (error == null) {
             HttpHeaders headers =
@@ -244,8 +248,7 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
                     channel,
                     answer.status,
                     headers,
-                    Unpooled.copiedBuffer(json, CharsetUtil.UTF_8),
-                    log);
+                    Unpooled.copiedBuffer(json, CharsetUtil.UTF_8));
             return;
         }
         RequestException known = RequestException.of(error);
@@ -256,6 +259,6 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
                             HttpResponseStatus.INTERNAL_SERVER_ERROR,
                             "The request failed; the log has the cause.");
         }
-        Responses.sendError(channel, known.status, known.type, known.getMessage(), id, log);
+        Responses.sendError(channel, known, id);
     }
 }

@@ -298,7 +298,7 @@ final class ModelWorkers {
             loadFailed(
                     RequestException.failure(
                             HttpResponseStatus.INTERNAL_SERVER_ERROR,
-                            "A worker was lost while it loaded the model: " + why + "."));
+                            "A worker was lost while it loaded the model: " + why));
         }
     }
 
@@ -532,7 +532,12 @@ final class ModelWorkers {
     synchronized RequestException nameIsTaken() {
         return RequestException.conflict(
                 leaving == null
-                        ? "Model " + name() + " is already registered."
+                        ? "The model "
+                                + name()
+                                + (runningCount() > 0 ? " is loaded" : " is loading, or waits for workers,")
+                                + " already: to load it anew, DELETE "
+                                + ModelName.path(name())
+                                + " comes first."
                         : "Model "
                                 + name()
                                 + " is being unloaded. It can be loaded again once its DELETE has"

@@ -169,30 +169,45 @@ final class Models {
         scaled.completeExceptionally(
                 RequestException.failure(
                         HttpResponseStatus.INTERNAL_SERVER_ERROR,
-                        "That took longer than "
+                        "It did not load within "
                                 + startupSeconds
-                                + " seconds (SAGEMAKER_STARTUP_TIMEOUT), its files' reading"
+                                + " seconds (SAGEMAKER_STARTUP_TIMEOUT), the reading of its files"
                                 + " included."));
     }
 
     private static RuntimeException failed(LoadRequest request, String name, Throwable error) {
-        RuntimeException told = told("Model " + name + " could not be loaded. ", error);
+        RuntimeException told = told("The model " + name + " could not be loaded: ", error);
         if (!request.synchronous) {
             LOG.warn("{}", told.getMessage()); // nobody waits to be told
         }
         return told;
     }
 
-    /** What a step has failed with, with a sentence before it where it is a worker's. */
-    private static RuntimeException told(String sentence, Throwable error) {
+    /**
+     * What a step has failed with; where it is no fault of the caller's, behind these words, and with
+     * the id under which the log has more.
+     */
+    private static RuntimeException told(String beginning, Throwable error) {
         RequestException known = RequestException.of(error);
         if (known == null) {
             return new CompletionException(error);
         }
-        boolean isWorkers = known.status.code() >= HttpResponseStatus.INTERNAL_SERVER_ERROR.code();
-        return isWorkers
-                ? new RequestException(known.status, known.type, sentence + known.getMessage())
-                : known;
+        if (known.status.code() < HttpResponseStatus.INTERNAL_SERVER_ERROR.code()) {
+            return known;
+        }
+        String id = known.errorId;
+        if (id == null) {
+            id = Invocation.newId().replace("-", "");
+            LOG.warn("{}{} (error id {})", beginning, known.getMessage(), id);
+        }
+        String message = beginning + ended(known.getMessage()) + " Error id " + id + ".";
+        return known.as(message, id);
+    }
+
+    private static String ended(String sentence) {
+        return sentence.isEmpty() || ".!?".indexOf(sentence.charAt(sentence.length() - 1)) < 0
+                ? sentence + "."
+                : sentence;
     }
 
     private void forget(ModelWorkers gone) {
@@ -206,13 +221,13 @@ final class Models {
     CompletableFuture<Boolean> scale(String name, int least, int most) {
         ModelWorkers found = workers.of(name);
         if (found == null) {
-            throw RequestException.unknownModel(name);
+            throw workers.unknown(name);
         }
         return limited(found.scale(least, most), System.nanoTime())
                 .handle(
                         (complete, error) -> {
                             if (error != null) {
-                                throw told("Model " + name + " could not be scaled. ", error);
+                                throw told("The model " + name + " could not be scaled: ", error);
                             }
                             return complete;
                         });
@@ -227,14 +242,14 @@ final class Models {
     CompletableFuture<Void> unload(String name) {
         ModelWorkers leaving = workers.of(name);
         if (leaving == null) {
-            throw RequestException.unknownModel(name);
+            throw workers.unknown(name);
         }
         CompletableFuture<Void> idle = new CompletableFuture<>();
         if (!leaving.leave(idle)) {
             return leaving.gone()
                     .thenRun(
                             () -> {
-                                throw RequestException.unknownModel(name);
+                                throw workers.unknown(name);
                             });
         }
         Future<?> timer =

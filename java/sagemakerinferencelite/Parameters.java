@@ -145,16 +145,19 @@ final class Parameters {
         return value.isJsonPrimitive() ? value.getAsString() : value.toString();
     }
 
-    static RequestException bad(String name, String value, String expected) {
+    /** A text of whoever's, on one line and of so many characters at the most. */
+    static String shown(String text, int mostCharacters) {
         String shown =
-                value.length() <= SHOWN_CHARACTERS
-                        ? value
-                        : value.substring(0, SHOWN_CHARACTERS) + "...";
+                text.length() <= mostCharacters ? text : text.substring(0, mostCharacters) + "...";
+        return UNPRINTABLE.matcher(shown).replaceAll("?");
+    }
+
+    static RequestException bad(String name, String value, String expected) {
         return RequestException.badRequest(
                 "Parameter "
                         + name
                         + " is \""
-                        + UNPRINTABLE.matcher(shown).replaceAll("?")
+                        + shown(value, SHOWN_CHARACTERS)
                         + "\"; expected "
                         + expected
                         + ".");

@@ -38,9 +38,8 @@ final class Ping extends ChannelInboundHandlerAdapter {
             ctx.fireChannelRead(request);
             return;
         }
-        AccessLog log = new AccessLog(ctx.channel(), request);
         request.release();
-        answer(ctx, request.method(), log);
+        answer(ctx, request.method());
     }
 
     private static boolean isPing(FullHttpRequest request) {
@@ -52,7 +51,7 @@ final class Ping extends ChannelInboundHandlerAdapter {
         return segments.length > 1 && segments[1].equals("ping");
     }
 
-    private void answer(ChannelHandlerContext ctx, HttpMethod method, AccessLog log) {
+    private void answer(ChannelHandlerContext ctx, HttpMethod method) {
         String id = Invocation.newId();
         // HEAD has become GET: see RequestGuard.
         if (!HttpMethod.GET.equals(method)) {
@@ -61,23 +60,20 @@ final class Ping extends ChannelInboundHandlerAdapter {
                     HttpResponseStatus.METHOD_NOT_ALLOWED,
                     "MethodNotAllowedException",
                     "/ping is asked with GET or HEAD, not with " + method + ".",
-                    id,
-                    log);
+                    id);
         } else if (ready.getAsBoolean()) {
             Responses.send(
                     ctx.channel(),
                     HttpResponseStatus.OK,
                     Responses.headers(id),
-                    Unpooled.EMPTY_BUFFER,
-                    log);
+                    Unpooled.EMPTY_BUFFER);
         } else {
             Responses.sendError(
                     ctx.channel(),
                     HttpResponseStatus.SERVICE_UNAVAILABLE,
                     "ServiceUnavailableException",
                     "The model is not loaded yet.",
-                    id,
-                    log);
+                    id);
         }
     }
 }

@@ -15,11 +15,22 @@ final class RequestException extends RuntimeException {
     final HttpResponseStatus status;
     /** The name of the exception with which MMS says the same. */
     final String type;
+    /** Under which the log has the cause; null where it has none. */
+    final String errorId;
+    /** The worker's traceback; empty unless callers may see it. */
+    final String trace;
 
     RequestException(HttpResponseStatus status, String type, String message) {
+        this(status, type, message, null, "");
+    }
+
+    private RequestException(
+            HttpResponseStatus status, String type, String message, String errorId, String trace) {
         super(message, null, false, false);
         this.status = status;
         this.type = type;
+        this.errorId = errorId;
+        this.trace = trace;
     }
 
     static RequestException badRequest(String message) {
@@ -30,9 +41,17 @@ final class RequestException extends RuntimeException {
         return new RequestException(HttpResponseStatus.CONFLICT, "ConflictStatusException", message);
     }
 
-    static RequestException unknownModel(String name) {
+    static RequestException notFound(String message) {
         return new RequestException(
-                HttpResponseStatus.NOT_FOUND, "ModelNotFoundException", "Model not found: " + name);
+                HttpResponseStatus.NOT_FOUND, "ModelNotFoundException", message);
+    }
+
+    /** With one model, nobody outside may load another: whoever can, can run code here. */
+    static RequestException oneModel() {
+        return notFound(
+                "This server serves one model, which POST /invocations asks."
+                        + " SAGEMAKER_MULTI_MODEL=true makes it a server of several, which POST /models"
+                        + " loads.");
     }
 
     static RequestException unavailable(String message) {
@@ -42,6 +61,17 @@ final class RequestException extends RuntimeException {
 
     static RequestException failure(HttpResponseStatus status, String message) {
         return new RequestException(status, "InternalServerException", message);
+    }
+
+    /** Of which the log has more, under that id. */
+    static RequestException logged(
+            HttpResponseStatus status, String message, String errorId, String trace) {
+        return new RequestException(status, "InternalServerException", message, errorId, trace);
+    }
+
+    /** The same under another message, with an id. */
+    RequestException as(String message, String id) {
+        return new RequestException(status, type, message, id, trace);
     }
 
     /** What a step of a request ended with; null where nobody has foreseen it. */

@@ -61,6 +61,8 @@ final class RequestGuard extends ChannelDuplexHandler
 
     /** The request being read; null between requests. */
     private HttpRequest head;
+    /** Of the request that is in hand. */
+    private AccessLog log;
     /** Bytes of its body so far. */
     private long received;
     /** They, where they come in several pieces. */
@@ -112,6 +114,7 @@ final class RequestGuard extends ChannelDuplexHandler
             return; // Netty makes a bad request of the head that a client went away in
         }
         head = request;
+        log = new AccessLog(ctx.channel(), head);
         received = 0;
         try {
             HeadCheck.check(head, maxBody);
@@ -241,7 +244,7 @@ final class RequestGuard extends ChannelDuplexHandler
         refused = true;
         traffic.refusalBegun();
         lastReceivedNs = System.nanoTime();
-        new AccessLog(ctx.channel(), head).answered(why.status().code());
+        log.answered(why.status().code(), null);
         ctx.writeAndFlush(refusal(why)).addListener(afterRefusal(why));
         watch();
     }
@@ -295,12 +298,13 @@ final class RequestGuard extends ChannelDuplexHandler
     public void write(ChannelHandlerContext unused, Object msg, ChannelPromise promise) {
         if (unanswered && msg instanceof HttpResponse && HttpCodec.isFinal((HttpResponse) msg)) {
             unanswered = false;
+            HttpResponse answer = (HttpResponse) msg;
+            log.answered(answer.status().code(), answer.headers().get(Responses.REQUEST_ID));
             freeRoom();
             promise.addListener(this);
             countLarge(msg, promise);
             if (closing || traffic.isDraining()) {
-                HttpResponse response = (HttpResponse) msg;
-                response.headers().set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE);
+                answer.headers().set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE);
                 promise.addListener(ChannelFutureListener.CLOSE);
             }
         }
@@ -390,6 +394,7 @@ final class RequestGuard extends ChannelDuplexHandler
         head = null;
         if (unanswered) {
             unanswered = false;
+            log.abandoned();
             traffic.end(1);
         }
         freeRoom();

@@ -27,7 +27,7 @@ final class Responses {
 
     static final AsciiString CONTENT_TYPE = HttpHeaderNames.CONTENT_TYPE;
 
-    private static final AsciiString REQUEST_ID = AsciiString.cached("x-request-id");
+    static final AsciiString REQUEST_ID = AsciiString.cached("x-request-id");
     private static final AsciiString PRAGMA = AsciiString.cached("Pragma");
     private static final AsciiString CACHE_CONTROL = AsciiString.cached("Cache-Control");
     private static final AsciiString EXPIRES = AsciiString.cached("Expires");
@@ -76,8 +76,13 @@ final class Responses {
     }
 
     static void sendError(
-            Channel channel, BadMessageException why, String requestId, AccessLog log) {
-        sendError(channel, why.status(), why.type(), why.getMessage(), requestId, log);
+            Channel channel, BadMessageException why, String requestId) {
+        sendError(channel, why.status(), why.type(), why.getMessage(), requestId);
+    }
+
+    static void sendError(Channel channel, RequestException why, String requestId) {
+        String body = ErrorBody.of(why.status, why.type, why.getMessage(), why.trace);
+        sendError(channel, why.status, body, requestId);
     }
 
     static void sendError(
@@ -85,22 +90,20 @@ final class Responses {
             HttpResponseStatus status,
             String type,
             String message,
-            String requestId,
-            AccessLog log) {
+            String requestId) {
+        sendError(channel, status, ErrorBody.of(status, type, message), requestId);
+    }
+
+    private static void sendError(
+            Channel channel, HttpResponseStatus status, String body, String requestId) {
         HttpHeaders headers =
                 headers(requestId).set(CONTENT_TYPE, HttpHeaderValues.APPLICATION_JSON);
-        String body = ErrorBody.of(status, type, message);
-        send(channel, status, headers, Unpooled.copiedBuffer(body, CharsetUtil.UTF_8), log);
+        send(channel, status, headers, Unpooled.copiedBuffer(body, CharsetUtil.UTF_8));
     }
 
     /** Sends an answer; the content's memory is given away. May be called on any thread. */
     static void send(
-            Channel channel,
-            HttpResponseStatus status,
-            HttpHeaders headers,
-            ByteBuf content,
-            AccessLog log) {
-        log.answered(status.code());
+            Channel channel, HttpResponseStatus status, HttpHeaders headers, ByteBuf content) {
         addUnlessThere(headers, HttpHeaderNames.ACCESS_CONTROL_ALLOW_ORIGIN, ALLOWED_ORIGIN);
         addUnlessThere(headers, HttpHeaderNames.ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS);
         addUnlessThere(headers, HttpHeaderNames.ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);

@@ -310,7 +310,9 @@ final class Worker extends WorkerThread {
             } else if (kind == Frames.FAILED && !isRunning()) {
                 HttpResponseStatus status = Frames.readStatus(frame);
                 refusal = Frames.readText(frame);
-                owner.loadFailed(RequestException.failure(status, refusal));
+                String errorId = Frames.readText(frame);
+                String trace = Frames.readText(frame);
+                owner.loadFailed(RequestException.logged(status, refusal, errorId, trace));
                 channel.close();
             } else {
                 throw new CorruptedFrameException("an answer of an unexpected kind, " + kind);

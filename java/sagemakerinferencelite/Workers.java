@@ -14,6 +14,8 @@ import java.util.Collections;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
+import java.util.NavigableSet;
+import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
@@ -32,6 +34,9 @@ final class Workers extends WorkLoadManager {
 
     private static final long LIMIT_CHECK_SECONDS = 1;
 
+    /** How many models' names an answer has. */
+    private static final int MOST_NAMED = 10;
+
     private static final String BOUND = " (each takes open files, which ulimit -n limits).";
 
     private final ConcurrentMap<String, ModelWorkers> models = new ConcurrentHashMap<>();
@@ -39,6 +44,7 @@ final class Workers extends WorkLoadManager {
     private final EventLoopGroup loops;
     private final SocketAddress zygote;
     private final int mostWorkers = Setting.number("max_workers", "16384");
+    private final boolean multiModel = Boolean.parseBoolean(Setting.required("multi_model"));
     private final AtomicInteger live = new AtomicInteger();
     private final AtomicInteger count = new AtomicInteger();
 
@@ -81,6 +87,37 @@ final class Workers extends WorkLoadManager {
         if (there != null) {
             throw there.nameIsTaken();
         }
+    }
+
+    /** Why a model of that name is not asked, listed or unloaded; with the names of those that are there. */
+    RequestException unknown(String name) {
+        return multiModel
+                ? RequestException.notFound(
+                        "Model not found: "
+                                + Parameters.shown(name, ModelName.MOST_CHARACTERS)
+                                + ". "
+                                + whichAreThere())
+                : RequestException.oneModel();
+    }
+
+    private String whichAreThere() {
+        NavigableSet<String> first = new TreeSet<>();
+        int count = 0;
+        for (String each : models.keySet()) {
+            count++;
+            first.add(each);
+            if (first.size() > MOST_NAMED) {
+                first.pollLast();
+            }
+        }
+        if (count == 0) {
+            return "No model is loaded.";
+        }
+        String more = count > MOST_NAMED ? ", ... and " + (count - MOST_NAMED) + " more" : "";
+        return (count == 1 ? "The only model is " : "The models are ")
+                + String.join(", ", first)
+                + more
+                + ".";
     }
 
     /** Registers a model, without workers. */

@@ -149,6 +149,8 @@ def _plugin_flags(settings: Settings, workers: int, most_workers: int, directory
         "startup_seconds": settings.startup_timeout,
         # Behind the limit at which the zygote has answered for whatever a worker was busy with.
         "unload_seconds": settings.model_server_timeout + _BEHIND_SECONDS,
+        "allow_download": str(settings.allow_model_download).lower(),
+        "access_log": settings.model_server_access_log.value,
         "log_level": _log4j_level(settings.container_log_level),
     }
     return [f"-Dsagemaker_inference_lite.{name}={value}" for name, value in values.items()]

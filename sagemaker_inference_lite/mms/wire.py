@@ -224,10 +224,18 @@ def encode_loaded(pid: int) -> bytes:
     return _HEAD.pack(5, LOADED) + _int(pid)
 
 
-def encode_failure(status: int, message: str) -> bytes:
-    """The answer to a LOAD that failed: the HTTP status for whoever wanted the model, and a text for the log."""
-    text = message.encode()
-    return b"".join((_HEAD.pack(9 + len(text), FAILED), _int(status), _int(len(text)), text))
+def encode_failure(status: int, sentence: str, error_id: str, trace: str = "") -> bytes:
+    """The answer to a LOAD that failed, for whoever wanted the model.
+
+    Args:
+        status: The HTTP status.
+        sentence: Why, on one line.
+        error_id: Under which the log has the cause.
+        trace: The traceback, where callers may see it.
+    """
+    texts = [text.encode(errors="backslashreplace") for text in (sentence, error_id, trace)]
+    fields = b"".join(_int(len(text)) + text for text in texts)
+    return b"".join((_HEAD.pack(5 + len(fields), FAILED), _int(status), fields))
 
 
 def encode_predictions(predictions: Sequence[Prediction]) -> list[Buffer]:

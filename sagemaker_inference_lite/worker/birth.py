@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import logging
 import os
 import socket
@@ -109,6 +111,7 @@ def live(
             refusal=birth.refusal,
             provide_packages=lambda model_dir: of_one_model.provide(model_dir, birth.packages, inheritance.settings),
             image_directories=inheritance.image_directories,
+            is_first_failure=functools.partial(_is_first_failure, birth.packages),
             loaded=loaded,
         )
         tell(worker.run(job))
@@ -119,6 +122,27 @@ def live(
         logger.exception("the worker of model %s failed", birth.load.model_name)
     finally:
         os._exit(status)
+
+
+def failure_marks(packages: str, digest: str = "*") -> str:
+    """Where workers of a model leave a mark for each reason for which they could not load it: a path, or a pattern."""
+    return f"{packages}.failure-{digest}"
+
+
+def _is_first_failure(packages: str, sentence: str) -> bool:
+    """Leave a mark for a reason; whether no other worker of the model has left it before.
+
+    Workers of one model fail at the same time and for the same reason, and one traceback says all of it.
+    """
+    mark = failure_marks(packages, hashlib.sha256(sentence.encode(errors="backslashreplace")).hexdigest()[:16])
+    try:
+        os.makedirs(os.path.dirname(mark), exist_ok=True)
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return False
+    except OSError:  # a full disk: better twice than never
+        return True
+    return True
 
 
 def to_order(birth: Birth) -> tuple[dict[str, Any], list[int]]:

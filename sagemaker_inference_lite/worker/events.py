@@ -7,11 +7,13 @@ comes is checked as an attacker's: parse() raises WireError, and nothing else, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple, Union
 
 from sagemaker_inference_lite.errors import WireError
+from sagemaker_inference_lite.printable import on_lines, on_one_line
 
 # The names of a few thousand modules. What is longer is no event.
 LONGEST_EVENT = 100_000
@@ -19,9 +21,14 @@ LONGEST_EVENT = 100_000
 _IMPORTED = b"I"
 _LOADED = b"L"
 _REPORT = b"P"
+_FAILURE = b"E"
 _MOST_DIGITS = 12
 _MOST_BYTES_OF_A_CHARACTER = 8  # of one that has no encoding: its escape
 _LONGEST_NAME = 1000
+
+# What is kept of a failed load's sentence, from its beginning, and of its traceback, from its end.
+LONGEST_SENTENCE = 2000
+LONGEST_TRACE = 10_000
 
 
 class Imported(NamedTuple):
@@ -42,6 +49,22 @@ class Report(NamedTuple):
     text: str
 
 
+class LoadFailure(NamedTuple):
+    """The load failed, and why. LOAD_FAILED or LOAD_MEMORY follows.
+
+    Attributes:
+        error_id: Under which the log has the traceback; 32 hexadecimal digits.
+        sentence: For whoever wanted the model, on one line.
+        is_final: Another try would fail as this one has.
+        trace: The traceback; empty unless callers may see it.
+    """
+
+    error_id: str
+    sentence: str
+    is_final: bool = False
+    trace: str = ""
+
+
 class End(Enum):
     """The last event: the worker is about to end, and why."""
 
@@ -52,7 +75,9 @@ class End(Enum):
     REFUSED = b"R"  # one request was refused because the model is not there; try to load it again
 
 
-Event = Union[Imported, Loaded, Report, End]
+Event = Union[Imported, Loaded, Report, LoadFailure, End]
+
+_LOAD_FAILURE = re.compile(r"([0-9a-f]{32})([+-])([^\n]*)\n(.*)", re.DOTALL)
 
 
 def encode(event: Event) -> bytes:
@@ -63,7 +88,15 @@ def encode(event: Event) -> bytes:
         return _LOADED + b"%d" % event.milliseconds
     if isinstance(event, Report):
         return _REPORT + event.text[: LONGEST_EVENT // _MOST_BYTES_OF_A_CHARACTER].encode(errors="backslashreplace")
+    if isinstance(event, LoadFailure):
+        sentence = _shortened(event.sentence, LONGEST_SENTENCE).replace("\n", " ")
+        text = f"{event.error_id}{'-' if event.is_final else '+'}{sentence}\n{event.trace[-LONGEST_TRACE:]}"
+        return _FAILURE + text.encode(errors="backslashreplace")
     return _IMPORTED + b"\n".join(_fitting(event.modules))
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _fitting(modules: Iterable[str]) -> list[bytes]:
@@ -85,8 +118,10 @@ def parse(packet: bytes) -> Event:
     kind, rest = packet[:1], packet[1:]
     if kind == _LOADED and rest.isdigit() and len(rest) <= _MOST_DIGITS:
         return Loaded(int(rest))
-    if kind in (_IMPORTED, _REPORT):
+    if kind in (_IMPORTED, _REPORT, _FAILURE):
         text = _text(rest)
+        if kind == _FAILURE:
+            return _load_failure(text)
         return Report(text) if kind == _REPORT else Imported(_module_names(text))
     try:
         return End(packet)
@@ -99,6 +134,14 @@ def _text(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise WireError(f"text that cannot be read: {error.reason}") from None
+
+
+def _load_failure(text: str) -> LoadFailure:
+    found = _LOAD_FAILURE.fullmatch(text)
+    if found is None:
+        raise WireError(f"{text[:50]!r} is no failure of a load")
+    error_id, mark, sentence, trace = found.groups()
+    return LoadFailure(error_id, _shortened(on_one_line(sentence), LONGEST_SENTENCE), mark == "-", on_lines(trace))
 
 
 def _module_names(text: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import socket
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker import worker
 from sagemaker_inference_lite.worker.connection import Connection
-from sagemaker_inference_lite.worker.events import End, Event
+from sagemaker_inference_lite.worker.events import End, Event, LoadFailure
 from sagemaker_inference_lite.worker.restarts import Restarts
 from sagemaker_inference_lite.worker.slot_page import SlotPage
 
@@ -41,6 +41,7 @@ class Slot:
         loaded: This worker has loaded the model.
         answered_load: The front end has its answer to LOAD, from this worker or from one before it.
         load_deadline: When the worker must have loaded, on time.monotonic()'s clock.
+        failure: Why the worker could not load the model, as it said itself; None unless it has.
         end: The worker's last event; None until it has come.
         restarts: Counts workers that ended unasked.
         refusal: What requests get until then, where workers keep ending.
@@ -64,6 +65,7 @@ class Slot:
         self.answered_load = False
         self.load_deadline = float("inf")
         self.killed_because: worker.Refusal | None = None
+        self.failure: LoadFailure | None = None
         self.end: End | None = None
         self.restarts = Restarts()
         self.refusal: worker.Refusal | None = None

@@ -39,6 +39,10 @@ class Supervisor:
         """Tell it why this process ends."""
         self.tell({"event": "handler failed", "message": message[:_LONGEST_MESSAGE]})
 
+    def tell_model_failure(self, message: str) -> None:
+        """Tell it that the one model of this server cannot be served, and why."""
+        self.tell({"event": "model failed", "message": message[:_LONGEST_MESSAGE]})
+
     def watch(self, directory: Path) -> Callable[[], None]:
         """End this process when the supervisor is gone, though an import is under way that takes its time, or hangs.
 

@@ -12,13 +12,13 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from sagemaker_inference_lite import fork_guard, log_lines, standard_streams
+from sagemaker_inference_lite import fork_guard, log_lines, standard_streams, tracebacks
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.error_body import error_body
-from sagemaker_inference_lite.errors import WireError
+from sagemaker_inference_lite.errors import InferenceLiteError, WireError
 from sagemaker_inference_lite.memory import is_memory_error
 from sagemaker_inference_lite.mms import wire
-from sagemaker_inference_lite.printable import named, text_of
+from sagemaker_inference_lite.printable import text_of
 from sagemaker_inference_lite.python_file import put_first_on_path, python_path
 from sagemaker_inference_lite.user_module import CODE_DIRECTORY
 from sagemaker_inference_lite.worker import answers, events, slot_page
@@ -69,6 +69,7 @@ class Job(NamedTuple):
         image_directories: Where the modules lie that workers of other models may share.
         environ: This process's.
         provide_packages: Called with the model's directory before anything of the model's is imported.
+        is_first_failure: Whether no other worker of the model has failed to load it for that reason.
         refusal: None, or why to refuse one request instead of loading.
         loaded: The model, where it is there already.
     """
@@ -84,6 +85,7 @@ class Job(NamedTuple):
     environ: MutableMapping[str, str]
     provide_packages: Callable[[str], None]
     image_directories: tuple[str, ...] = ()
+    is_first_failure: Callable[[str], bool] = lambda sentence: True
     refusal: Refusal | None = None
     loaded: Loaded | None = None
 
@@ -114,9 +116,7 @@ def _serve(job: Job) -> End:
         )
     except BaseException as error:  # whatever a model raises at its load, SystemExit included, is a failed load
         fork_guard.end_if_forked(error)
-        name = job.load.model_name
-        logger.error("model %s could not be loaded: %s", name, named(error), exc_info=error)
-        return End.LOAD_MEMORY if is_memory_error(error) else End.LOAD_FAILED
+        return _failed_load(job, error)
     fork_guard.end_if_forked()
     milliseconds = int(1000 * (time.monotonic() - begun))
     standard_streams.occupy()  # a model may have closed them
@@ -129,6 +129,24 @@ def _serve(job: Job) -> End:
         job.tell(events.Report(text_of(loaded.context.load_report)))
     job.tell(events.Loaded(milliseconds))
     return _answer_requests(job, *loaded)
+
+
+def _failed_load(job: Job, error: BaseException) -> End:
+    """Log why the model cannot be loaded, and tell it to whoever wanted the model, under one id."""
+    error_id, sentence = uuid.uuid4().hex, tracebacks.sentence_of(error)
+    shown = tracebacks.exc_info(error) if job.is_first_failure(sentence) else None
+    logger.error("the model could not be loaded, error id %s: %s", error_id, sentence, exc_info=shown)
+    trace = tracebacks.text_of(error) if job.options.expose_tracebacks else ""
+    job.tell(events.LoadFailure(error_id, sentence, _is_final(error), trace))
+    return End.LOAD_MEMORY if is_memory_error(error) else End.LOAD_FAILED
+
+
+# Mistakes in a program's or an image's text, which are there at the next try too.
+_FINAL = (SyntaxError, ImportError, NameError, AttributeError, InferenceLiteError)
+
+
+def _is_final(error: BaseException) -> bool:
+    return isinstance(tracebacks.cause_of(error), _FINAL)
 
 
 def load_model(

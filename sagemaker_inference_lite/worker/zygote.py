@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import glob
 import itertools
 import logging
 import os
@@ -40,7 +41,7 @@ from sagemaker_inference_lite.sizing import MOST_WORKERS
 from sagemaker_inference_lite.worker import answers, events, slot_page, worker
 from sagemaker_inference_lite.worker.answers import AnswerOptions
 from sagemaker_inference_lite.worker.before_fork import prepare_to_fork
-from sagemaker_inference_lite.worker.birth import Inheritance
+from sagemaker_inference_lite.worker.birth import Inheritance, failure_marks
 from sagemaker_inference_lite.worker.connection import Connection
 from sagemaker_inference_lite.worker.event_loop import Callback, EventLoop, guarded
 from sagemaker_inference_lite.worker.events import End
@@ -82,7 +83,7 @@ _STOP_SECONDS = 1.0
 _EXPECTING_SECONDS = 0.01
 
 # A worker tells each kind of event once; one more is the look that finds nothing.
-_MOST_EVENTS = 5
+_MOST_EVENTS = 6
 
 _STDOUT = 1
 
@@ -145,6 +146,9 @@ class Zygote:
     def _remove_packages(self, model: Model) -> None:
         """Remove the packages of a model that is gone, once no worker of its can import any."""
         directory = self._packages_of(model)
+        for mark in glob.glob(failure_marks(glob.escape(str(directory)))):
+            with suppress(OSError):
+                os.unlink(mark)
         is_used = model.slots or any(slot.model is model for slot in self._workers.values())
         if directory.exists() and not is_used:
             # Thousands of files take a second: in a process of its own, which ends with this one's group at the latest.
@@ -270,11 +274,12 @@ class Zygote:
 
     def _cannot_fork(self, slot: Slot, error: OSError, refusal: worker.Refusal | None) -> None:
         """No process, no memory or no more open files: the contract's 507, "any other resource"."""
-        logger.error("no worker can be made for model %s: %s", slot.model_name, error)
+        failure = _load_failure(f"No worker can be made: {error}.")
+        logger.error("no worker can be made for model %s, error id %s: %s", slot.model_name, failure.error_id, error)
         if slot.answered_load:
             self._fork_later(slot, RETRY_SECONDS, refusal)
         else:
-            self._could_not_load(slot, worker.Refusal(507, f"No worker can be made: {error}."))
+            self._could_not_load(slot, 507, failure)
 
     def _fork_worker(self, slot: Slot, refusal: worker.Refusal | None) -> None:
         slot.page.begin_anew()
@@ -285,6 +290,7 @@ class Zygote:
         slot.killed_because = None
         slot.load_deadline = float("inf") if refusal else time.monotonic() + self._settings.startup_timeout
         slot.end = None
+        slot.failure = None
         assert slot.model is not None
         slot.pid, slot.events = self._nursery.bear(slot, self._packages_of(slot.model), refusal)
         self._workers[slot.pid] = slot
@@ -315,6 +321,8 @@ class Zygote:
         slot.told.add(type(event))
         if isinstance(event, End):
             slot.end = event
+        elif isinstance(event, events.LoadFailure):
+            slot.failure = event
         elif isinstance(event, events.Imported):
             self._nursery.consider(event.modules)
         elif isinstance(event, events.Report):
@@ -458,7 +466,7 @@ class Zygote:
         if self._settings.multi_model and pause > LEAST_SECONDS:
             self._refuse_for_now(slot, worker.Refusal(507 if reason.status == 507 else 503, message))
         elif not self._settings.multi_model and ends >= MOST_ENDS:
-            self._supervisor.tell({"event": "model failed", "message": message})
+            self._supervisor.tell_model_failure(message)
         else:
             self._fork_later(slot, pause)
 
@@ -473,31 +481,35 @@ class Zygote:
         self._fork(slot, slot.refusal if time.monotonic() < slot.no_load_before else None)
 
     def _died_loading(self, slot: Slot, pid: int, code: int) -> None:
-        reason = slot.killed_because or (_LOAD_REASONS.get(slot.end) if slot.end else None)
-        if slot.killed_because or reason is None:
-            reason = reason or _reason_of(code, _WHEN[slot_page.STARTING])
-            logger.error("worker %d of model %s ended: %s", pid, slot.model_name, reason.message)
-        self._could_not_load(slot, reason)
+        status = _LOAD_STATUS.get(slot.end) if slot.end else None
+        if status is not None and slot.failure is not None and not slot.killed_because:
+            self._could_not_load(slot, status, slot.failure)  # the worker has logged it
+            return
+        reason = slot.killed_because or _reason_of(code, _WHEN[slot_page.STARTING])
+        failure = _load_failure(reason.message)
+        name, error_id = slot.model_name, failure.error_id
+        logger.error("worker %d of model %s ended, error id %s: %s", pid, name, error_id, reason.message)
+        self._could_not_load(slot, reason.status, failure)
 
-    def _could_not_load(self, slot: Slot, reason: worker.Refusal) -> None:
+    def _could_not_load(self, slot: Slot, status: int, failure: events.LoadFailure) -> None:
+        """Say it where the front end waits for it, and try again where it does not."""
         slot.failed_tries += 1
         if not self._settings.multi_model:
-            self._try_again_or_give_up(slot, reason)
+            self._try_again_or_give_up(slot, failure)
         elif slot.answered_load:
             slot.restarts.ended(has_answered=False, lived_seconds=0.0)
-            self._refuse_for_now(
-                slot, worker.Refusal(reason.status, "The model could not be loaded again; its log has the cause.")
-            )
+            message = f"The model could not be loaded again: {failure.sentence}"
+            self._refuse_for_now(slot, worker.Refusal(status, message))
         else:
             # The front end closes the connection, and forgets the model.
-            status = 507 if reason.status == 507 else 500
-            self._answer_load(slot, wire.encode_failure(status, reason.message))
+            status = 507 if status == 507 else 500
+            self._answer_load(slot, wire.encode_failure(status, failure.sentence, failure.error_id, failure.trace))
 
-    def _try_again_or_give_up(self, slot: Slot, reason: worker.Refusal) -> None:
+    def _try_again_or_give_up(self, slot: Slot, failure: events.LoadFailure) -> None:
         tries = slot.failed_tries
-        if tries >= SINGLE_MODEL_TRIES:
-            message = f"The model could not be loaded in {tries} tries. {reason.message}"
-            self._supervisor.tell({"event": "model failed", "message": message})
+        if failure.is_final or tries >= SINGLE_MODEL_TRIES:
+            counted = f" in {tries} tries" if tries > 1 else ""
+            self._supervisor.tell_model_failure(f"The model could not be loaded{counted}: {failure.sentence}")
         else:
             self._fork_later(slot, RETRY_SECONDS)
 
@@ -535,10 +547,13 @@ _WHEN = {
     slot_page.CLOSED: "after the front end had closed its connection",
 }
 
-_LOAD_REASONS = {
-    End.LOAD_FAILED: worker.Refusal(500, "The log has the cause."),
-    End.LOAD_MEMORY: worker.Refusal(507, "The worker ran out of memory while it loaded the model."),
-}
+# The status of a load that failed in the worker, by how the worker ended.
+_LOAD_STATUS = {End.LOAD_FAILED: 500, End.LOAD_MEMORY: 507}
+
+
+def _load_failure(sentence: str) -> events.LoadFailure:
+    """A failure that no worker has told, under an id of its own."""
+    return events.LoadFailure(uuid.uuid4().hex, sentence)
 
 
 def _reason_of(code: int, when: str) -> worker.Refusal:

@@ -139,6 +139,8 @@ def test_the_plugin_is_told_what_it_needs() -> None:
         "max_concurrent_transforms": "4",
         "batch_strategy": "MULTI_RECORD",
         "max_payload_in_mb": "25",
+        "allow_download": "false",
+        "access_log": "errors",
         "log_level": "warn",
     }
     assert plugin_options().items() >= expected.items()

@@ -270,10 +270,10 @@ def test_loaded(pid: int) -> None:
     assert decoded(wire.encode_loaded(pid)) == Loaded(pid)
 
 
-@given(st.integers(100, 599), st.text(max_size=200))
-def test_failure(status: int, message: str) -> None:
-    """A failure carries its status and its message, and nothing else."""
-    assert decoded(wire.encode_failure(status, message)) == Failed(status, message)
+@given(st.integers(100, 599), st.text(max_size=200), st.text(max_size=32), st.text(max_size=200))
+def test_failure(status: int, sentence: str, error_id: str, trace: str) -> None:
+    """A failure carries its status, its sentence, its id and the traceback that may be shown, and nothing else."""
+    assert decoded(wire.encode_failure(status, sentence, error_id, trace)) == Failed(status, sentence, error_id, trace)
 
 
 PREDICTIONS = st.builds(
@@ -299,7 +299,7 @@ def test_predictions(predictions: list[wire.Prediction]) -> None:
     "answer",
     [
         wire.encode_loaded(4711),
-        wire.encode_failure(507, "no room"),
+        wire.encode_failure(507, "no room", "0a1b", "Traceback"),
         b"".join(wire.encode_predictions([wire.Prediction(b"abc", "text/csv", 200, [("X-A", "1")])] * 2)),
     ],
     ids=["loaded", "failed", "predictions"],

@@ -601,7 +601,7 @@ def test_a_failure_alone_in_its_batch(command: bytes, status: int, caplog: pytes
     (record,) = caplog.records
     message = record.getMessage()
     assert record.exc_info is not None
-    assert f"request id-0 of model model failed with status {status}" in message
+    assert f"request id-0 failed with status {status}" in message
     assert f"error id {error_of(bodies[0])['id']}, inference id mine-7: " in message
 
 
@@ -768,7 +768,7 @@ def test_an_error_of_the_whole_batch_is_logged_once(caplog: pytest.LogCaptureFix
     assert [context.get_response_status(place)[0] for place in range(3)] == [500, 400, 500]
     assert error_of(bodies[0])["id"] == error_of(bodies[2])["id"] != error_of(bodies[1])["id"]
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "request id-0, id-2 of model model failed" in record.getMessage()
+    assert "request id-0, id-2 failed" in record.getMessage()
 
 
 class Table:

@@ -32,14 +32,13 @@ def raised(error: Exception) -> Exception:
 
 
 def test_one_record_has_everything(caplog: pytest.LogCaptureFixture) -> None:
-    """The record of a failure of ours names model, request, inference id and error id, and has the traceback."""
+    """The record of a failure of ours names request, inference id and error id, and has the traceback."""
     error = raised(KeyError("secret"))
     status, body = failure(error, context_of("5f0c", **{INFERENCE_ID: "mine"}), max_bytes=MAX_BYTES)
     answer = json.loads(body)["error"]
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"request 5f0c of model wine failed with status 500, error id {answer['id']}, inference id mine: "
-        "KeyError: 'secret'"
+        f"request 5f0c failed with status 500, error id {answer['id']}, inference id mine: KeyError: 'secret'"
     )
     assert record.exc_info is not None
     assert record.exc_info[1] is error
@@ -53,7 +52,7 @@ def test_a_client_s_mistake_has_no_traceback(caplog: pytest.LogCaptureFixture) -
     status, body = failure(raised(ClientError(422, "Too short.")), context_of("a", "b"), max_bytes=MAX_BYTES)
     (record,) = caplog.records
     assert (record.levelno, record.exc_info) == (logging.INFO, None)
-    assert record.getMessage().startswith("request a, b of model wine failed with status 422, error id ")
+    assert record.getMessage().startswith("request a, b failed with status 422, error id ")
     assert (status, json.loads(body)["error"]["message"]) == (422, "Too short.")
 
 

@@ -361,3 +361,34 @@ def test_a_program_may_lie_elsewhere(tmp_path: Path) -> None:
     hooks = user_module.load(str(tmp_path / "model"), str(tmp_path / "serve.py"))
     assert hooks.model_fn is not None
     assert hooks.model_fn("", CONTEXT) == "elsewhere"
+
+
+def test_a_program_at_the_top(tmp_path: Path) -> None:
+    """inference.py at the top of the model's directory is its program, and finds what lies beside it."""
+    (tmp_path / "beside_the_program.py").write_text("FACTOR = 3\n")
+    (tmp_path / "inference.py").write_text(
+        "from beside_the_program import FACTOR\n\ndef predict_fn(data, model):\n    return data * FACTOR\n"
+    )
+    hooks = user_module.load(str(tmp_path))
+    assert hooks.predict_fn is not None
+    assert hooks.predict_fn(2, None, CONTEXT) == 6
+
+
+def test_code_wins(tmp_path: Path) -> None:
+    """Where both are there, the one in code/ is the program."""
+    (tmp_path / "inference.py").write_text("raise RuntimeError('not this one')\n")
+    assert load(tmp_path, "def model_fn(model_dir):\n    return 'code'\n").model_fn is not None
+    assert user_module.program_path(str(tmp_path)) == str(tmp_path / "code" / "inference.py")
+
+
+def test_a_missing_package_is_named_as_pip_does(tmp_path: Path) -> None:
+    """The message has the line for requirements.txt, under the distribution's name."""
+    message = refusal(tmp_path, "import skimage\n")
+    assert "No module named 'skimage'" in message
+    assert "Add a line scikit-image to the model's code/requirements.txt" in message
+
+
+def test_where_an_import_fails(tmp_path: Path) -> None:
+    """The message names the line of the author's own code, and a syntax error's is in its own text."""
+    assert f"NameError: name 'x' is not defined ({tmp_path}/code/inference.py, line 2)" in refusal(tmp_path, "\nx\n")
+    assert refusal(tmp_path, "def f(:\n").count("line 1") == 1

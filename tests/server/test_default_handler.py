@@ -254,6 +254,6 @@ def test_tracebacks_stay_at_home(server: Server, tmp_path: Path) -> None:
     answer = ask(server, "fails", "[1]", X_Amzn_SageMaker_Inference_Id="mine-1")
     error = json.loads(answer.text)["error"]
     assert (answer.status_code, set(error)) == (500, {"id", "type", "message"})
-    expected = f"request {answer.headers['x-request-id']} of model fails failed with status 500, error id {error['id']}"
+    expected = f"request {answer.headers['x-request-id']} failed with status 500, error id {error['id']}"
     assert eventually(lambda: f"{expected}, inference id mine-1: ValueError: a secret" in server.output())
     assert "secret" not in answer.text

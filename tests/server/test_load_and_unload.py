@@ -75,7 +75,7 @@ def test_a_second_load_of_a_name_that_loads_is_409(multi: Server, model: str) ->
 def test_an_asynchronous_load_that_fails_is_unlisted(multi: Server, model: str) -> None:
     """It has been answered 202; the log says what came of it, and the name is free."""
     assert multi.load(model, "late_failure 0.5", synchronous=False).status_code == 202
-    assert eventually(lambda: f"Model {model} could not be loaded" in multi.output())
+    assert eventually(lambda: f"The model {model} could not be loaded: " in multi.output())
     assert multi.listed() == []
     assert multi.load(model).status_code == 200
     multi.unload(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -81,10 +82,17 @@ def test_a_client_that_gives_up_a_delete_does_not_stop_it(multi: Server, model: 
 
 def test_models_are_not_downloaded(multi: Server, model: str) -> None:
     """An http url is refused: whoever reaches the port could otherwise run code of theirs."""
-    answer = requests.post(multi.url + "/models", json={"model_name": model, "url": multi.url + "/ping"})
-    assert answer.status_code == 400
+    url = multi.url + "/ping"
+    answer = requests.post(multi.url + "/models", json={"model_name": model, "url": url})
+    told = (
+        f"Models are not downloaded from {url}: give the path of one that is in the container, or set "
+        "SAGEMAKER_ALLOW_MODEL_DOWNLOAD=true."
+    )
+    assert (answer.status_code, answer.json()["message"]) == (400, told)
     assert model not in multi.listed()
 
+
+LOAD_FAILED = r"The model (\S+) could not be loaded: (.+[.!?]) Error id ([0-9a-f]{32})\."
 
 LOAD_FAILURES = {
     "vanish 73": (500, "exited with status 73 while it loaded the model"),
@@ -101,18 +109,42 @@ LOAD_FAILURES = {
 
 @pytest.mark.parametrize("on_load", LOAD_FAILURES)
 def test_a_load_that_fails_leaves_nothing_and_can_be_repeated(multi: Server, model: str, on_load: str) -> None:
-    """A failed load says so, with 507 for memory; the model is not listed, the log has the cause, mended it loads."""
+    """A failed load says why, with 507 for memory, and under which id the log has more; mended it loads."""
     status, cause = LOAD_FAILURES[on_load]
     answer = multi.load(model, on_load)
-    assert answer.status_code == status
-    assert answer.json()["message"].startswith(f"Model {model} could not be loaded. ")
-    # What a model raises may be nobody's business but the log's; how its worker ended is no secret.
-    assert (cause in answer.json()["message"]) != (on_load in ("raise", "memory", "exit 3"))
+    assert (answer.status_code, set(answer.json())) == (status, {"code", "type", "message"})
+    told = re.fullmatch(LOAD_FAILED, answer.json()["message"])
+    assert told is not None, answer.text
+    assert told[1] == model
+    assert cause in told[2]
     assert model not in multi.listed()
-    assert eventually(lambda: cause in multi.output())
+    assert eventually(lambda: re.search(f"{model}.*, error id {told[3]}: .*{re.escape(cause)}", multi.output()))
     assert multi.load(model).status_code == 200
     assert multi.invoke("echo mended", model).text == "mended"
     assert multi.unload(model).status_code == 200
+
+
+def test_workers_that_cannot_load_are_told_of_where_a_model_is_scaled(multi: Server, model: str) -> None:
+    """PUT asks for a worker more, which cannot load: it is answered as a failed load is, and the model stays."""
+    multi.load(model)
+    (multi.base_dir / "models" / model / "model" / "on_load").write_text("raise")
+    answer = requests.put(f"{multi.url}/models/{model}?min_worker=2&synchronous=true", timeout=20)
+    message = f"The model {model} could not be scaled: ValueError: the secret of the traceback ("
+    assert (answer.status_code, answer.json()["message"][: len(message)]) == (500, message)
+    error_id = answer.json()["message"][:-1].rpartition(" Error id ")[2]
+    assert f"error id {error_id}: ValueError: the secret of the traceback" in multi.output()
+    assert multi.invoke("echo on", model).text == "on"
+    assert multi.unload(model).status_code == 200
+
+
+def test_a_failed_load_shows_its_traceback_where_that_is_wanted(start: Callable[..., Server]) -> None:
+    """SAGEMAKER_EXPOSE_TRACEBACKS: the answer has it in a field of its own; the message is the same."""
+    server = start(SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_EXPOSE_TRACEBACKS="true").ready()
+    answer = server.load("m", "raise").json()
+    assert re.fullmatch(LOAD_FAILED, answer["message"])
+    assert answer["traceback"].startswith("Traceback (most recent call last)")
+    assert answer["traceback"].endswith("ValueError: the secret of the traceback\n")
+    assert set(server.load("m", "die SIGSEGV").json()) == {"code", "type", "message"}
 
 
 def test_a_worker_that_cannot_load_again_refuses_until_it_can(multi: Server, model: str) -> None:

@@ -160,6 +160,6 @@ def test_a_model_that_fails_ends_the_server_as_ever(start: Callable[..., Server]
     begun = time.monotonic()
     server = start(handler=None, **SHARED)
     assert server.ended() != 0
-    assert "ModelLoadError: The model could not be loaded in 3 tries." in server.output()
+    assert "ModelLoadError: The model could not be loaded in 3 tries: " in server.output()
     assert "ValueError: broken" in server.output()
     assert time.monotonic() - begun < 30

@@ -19,12 +19,23 @@ def test_the_model_answers_on_invocations(single: Server) -> None:
     assert single.invoke("echo hello").text == "hello"
 
 
+ONE_MODEL = (
+    "This server serves one model, which POST /invocations asks. SAGEMAKER_MULTI_MODEL=true makes it a server of "
+    "several, which POST /models loads."
+)
+
+
 def test_nobody_outside_can_manage_models(single: Server) -> None:
     """The management interface is not on the port: a model can be neither listed, loaded nor removed from outside."""
-    assert requests.get(single.url + "/models").status_code == 404
-    answer = requests.post(single.url + "/models", json={"model_name": "x", "url": str(single.base_dir / "model")})
-    assert answer.status_code == 404
-    assert requests.delete(single.url + "/models/model").status_code == 404
+    url = single.url + "/models"
+    for answer in (
+        requests.get(url),
+        requests.post(url, json={"model_name": "x", "url": str(single.base_dir / "model")}),
+        requests.delete(f"{url}/model"),
+        single.invoke("echo", "x"),
+        requests.get(f"{url}/a/b/c/d"),
+    ):
+        assert (answer.status_code, answer.json()["message"]) == (404, ONE_MODEL)
     assert single.invoke("echo on").text == "on"
 
 
@@ -96,9 +107,7 @@ def test_the_log_has_the_cause_under_the_answers_id(single: Server) -> None:
     answer = single.invoke("raise")
     error_id = answer.json()["error"]["id"]
     request_id = answer.headers["x-request-id"]
-    assert eventually(
-        lambda: f"request {request_id} of model model failed with status 500, error id {error_id}" in single.output()
-    )
+    assert eventually(lambda: f"request {request_id} failed with status 500, error id {error_id}" in single.output())
     assert "ValueError: the secret of the traceback" in single.output()
 
 
@@ -192,6 +201,33 @@ def test_a_model_that_cannot_be_loaded_ends_the_server(
         pings.add(server.ping())
     assert server.ended() == 6
     assert 200 not in pings
-    assert "ModelLoadError: The model could not be loaded in 3 tries." in server.output()
+    assert "ModelLoadError: The model could not be loaded in 3 tries: " in server.output()
     assert cause in server.output()
     assert list(server.temporary.iterdir()) == []
+
+
+def test_a_mistake_in_the_program_is_told_once(start: Callable[..., Server], tmp_path: Path) -> None:
+    """What fails at each try is not tried again, its traceback is logged once, and the last line repeats the cause."""
+    program = tmp_path / "model" / "code" / "inference.py"
+    program.parent.mkdir(parents=True)
+    program.write_text("def model_fn(:\n    pass\n")
+    server = start(None, SAGEMAKER_MODEL_SERVER_WORKERS="2")
+    assert server.ended() == 6
+    lines = server.output().splitlines()
+    assert sum("def model_fn(:" in line for line in lines) == 1
+    assert not [line for line in lines if "sagemaker_inference_lite/" in line]
+    assert lines[-1] == (
+        f"ModelLoadError: The model could not be loaded: {program} cannot be imported: SyntaxError: invalid syntax "
+        "(inference.py, line 1)"
+    )
+    assert len(lines) < 20
+
+
+def test_a_program_that_fails_to_import_a_package(start: Callable[..., Server], tmp_path: Path) -> None:
+    """The last line has the line for requirements.txt."""
+    program = tmp_path / "model" / "inference.py"
+    program.parent.mkdir(parents=True)
+    program.write_text("import skimage\n")
+    server = start(None)
+    assert server.ended() == 6
+    assert "Add a line scikit-image to the model's code/requirements.txt" in server.output().splitlines()[-1]

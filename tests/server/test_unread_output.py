@@ -24,7 +24,7 @@ Start = Callable[..., Server]
 PING_SECONDS = 2.0
 NOTICE = re.compile(rb"(\d+) lines \((\d+) bytes\) of output were dropped: nobody read them")
 # What a model prints, what MMS prints, and what the server logs: a notice too.
-WHOLE_LINE = re.compile(rb"\[model\] y{1000}|Model server started\.|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[[A-Z]+\] .+")
+WHOLE_LINE = re.compile(rb"\[model\] y{1000}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[[A-Z]+\] .+")
 
 
 class Reader:

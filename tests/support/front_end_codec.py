@@ -95,7 +95,9 @@ class Failed(NamedTuple):
     """The model could not be loaded."""
 
     status: int
-    message: str
+    sentence: str
+    error_id: str
+    trace: str
 
 
 class Prediction(NamedTuple):
@@ -177,7 +179,7 @@ def _answer(reader: _Reader) -> Answer:
     if kind == b"L":
         return Loaded(reader.number())
     if kind == b"F":
-        return Failed(reader.number(), reader.text())
+        return Failed(reader.number(), reader.text(), reader.text(), reader.text())
     if kind == b"A":
         return [reader.prediction() for _ in range(reader.number())]
     raise CorruptedError(f"an answer of an unexpected kind, {kind!r}")

@@ -326,7 +326,7 @@ def test_the_caller_s_mistakes_need_no_traceback(caplog: pytest.LogCaptureFixtur
     (record,) = caplog.records
     assert record.levelno == logging.INFO
     assert "Traceback" not in caplog.text
-    for text in ("id-0", "model m", "422", error_of(found)["id"], "ClientError: No such column."):
+    for text in ("id-0", "422", error_of(found)["id"], "ClientError: No such column."):
         assert text in record.getMessage()
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.worker import events
-from sagemaker_inference_lite.worker.events import End, Event, Imported, Loaded, Report
+from sagemaker_inference_lite.worker.events import End, Event, Imported, Loaded, LoadFailure, Report
 
 EVENTS: list[Event] = [
     *End,
@@ -17,6 +17,8 @@ EVENTS: list[Event] = [
     Loaded(123_456),
     Report(""),
     Report("é\n"),
+    LoadFailure("0" * 32, ""),
+    LoadFailure("0123456789abcdef" * 2, "ModelError: größe", True, "Traceback:\n  line\n"),
     Imported(()),
     Imported(("package.inside", "_b2", "größe")),
 ]
@@ -42,6 +44,10 @@ def test_an_event_comes_as_it_was_sent(event: Event) -> None:
         b"Ia\n\nb",
         b"Ia b",
         b"I" + b"a" * 1001,
+        b"E",
+        b"E" + b"0" * 31 + b"\n\n",
+        b"E" + b"0" * 32 + b"\nno further line",
+        b"E" + b"X" * 32 + b"\n\n",
         b"Cx",
         b"x",
     ],
@@ -80,3 +86,15 @@ def test_a_report_of_any_text() -> None:
     told = events.parse(packet)
     assert isinstance(told, Report)
     assert told.text.startswith("\\ud800\\ud800")
+
+
+def test_a_failure_of_any_text() -> None:
+    """A sentence of several lines or of any length is one short line, and of a traceback the end is kept."""
+    packet = events.encode(LoadFailure("0" * 32, "first\nsecond" + "\ud800" * 1_000_000, True, "x" * 1_000_000 + "end"))
+    assert len(packet) <= events.LONGEST_EVENT
+    told = events.parse(packet)
+    assert isinstance(told, LoadFailure)
+    assert told.sentence.startswith("first second")
+    assert told.sentence.endswith("...")
+    assert len(told.sentence) <= events.LONGEST_SENTENCE
+    assert told.trace.endswith("xend")

@@ -297,7 +297,7 @@ def test_connections_of_one_name_are_of_one_model(short_directory: Path) -> None
     ],
 )
 def test_a_load_that_fails(short_directory: Path, on_load: str, status: int, cause: str) -> None:
-    """It is answered, with 507 where memory was the cause, and the name is free for another try at once."""
+    """The answer says why, and the log has the same id; 507 where memory was the cause; the name is free at once."""
     with front_end_in(short_directory, SAGEMAKER_STARTUP_TIMEOUT="2") as front_end, front_end.loaded("m") as other:
         front_end.model("broken", on_load)
         for _ in range(2):
@@ -305,8 +305,9 @@ def test_a_load_that_fails(short_directory: Path, on_load: str, status: int, cau
                 found = answer(connection)
                 assert isinstance(found, Failed)
                 assert found.status == status
-                assert "secret" not in found.message
-        assert cause in front_end.output()
+                assert cause in found.sentence
+                assert f"error id {found.error_id}: " in front_end.output()
+                assert found.trace == ""
         front_end.model("broken", "echo")
         with front_end.loaded("broken") as connection:
             assert said(connection, "echo mended") == "mended"
@@ -415,7 +416,7 @@ def test_it_serves_where_no_more_files_can_be_opened(front_end: FrontEnd) -> Non
             found = answer(refused)
             assert isinstance(found, Failed)
             assert found.status == 507
-        assert "no worker can be made for model m" in front_end.output()
+        assert "no worker can be made for model m, error id " in front_end.output()
         assert said(connection, "echo on") == "on"
         resource.prlimit(front_end.process.pid, resource.RLIMIT_NOFILE, limits)
         front_end.loaded("m").close()
