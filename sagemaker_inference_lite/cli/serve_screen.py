@@ -7,9 +7,11 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sagemaker_inference_lite.cli import terminal
+from sagemaker_inference_lite.descriptions import Description
 from sagemaker_inference_lite.printable import on_one_line
 
 if TYPE_CHECKING:
@@ -24,19 +26,15 @@ class Served(NamedTuple):
 
     Attributes:
         name: Its name.
-        what: What it is, such as "LogisticRegression of scikit-learn, 4 features".
         path: Where it came from.
         url: Where it is asked.
-        content_type: Of the example.
-        example: A body that it answers; None where none is known.
+        description: What it is, as far as it says.
     """
 
     name: str
-    what: str
-    path: str
+    path: Path
     url: str
-    content_type: str
-    example: str | None
+    description: Description
 
 
 class ServeScreen:
@@ -92,10 +90,11 @@ class ServeScreen:
         width = max(len(model.name) for model in models)
         self._print("")
         for model in models:
-            self._print(f"  {model.name.ljust(width)}  {model.what or model.path}", "bold")
-        self._print(f"  at {address}; Ctrl-C stops it", "bold")
+            what = ", ".join(filter(None, (model.description.what, model.description.takes)))
+            self._print(f"  {model.name.ljust(width)}  {what or model.path}", "bold")
+        self._print(f"  {'at'.ljust(width)}  {address}    Ctrl-C stops it", "bold")
         self._print("")
-        example = next((model for model in models if model.example is not None), models[0])
+        example = next((model for model in models if model.description.body), models[0])
         self._print(f"  {curl_line(example)}")
         self._print("")
 
@@ -115,7 +114,7 @@ class ServeScreen:
 
 
 def curl_line(model: Served) -> str:
-    """A line for a shell that asks the model."""
-    body = model.example if model.example is not None else "@FILE"
-    words = ["curl", model.url, "-H", f"Content-Type: {model.content_type}", "-d", body]
+    """A line for a shell that asks the model; with a file to be named where no request is known that it can answer."""
+    _, _, content_type, body = model.description
+    words = ["curl", model.url, "-H", f"Content-Type: {content_type or 'application/json'}", "-d", body or "@FILE"]
     return shlex.join(words)

@@ -12,18 +12,21 @@ from contextlib import ExitStack, contextmanager
 from enum import Enum
 from types import FrameType
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from sagemaker_inference_lite.cli import terminal
 from sagemaker_inference_lite.cli.serve_screen import Served, ServeScreen
+from sagemaker_inference_lite.descriptions import Description, ModelDescribed
 from sagemaker_inference_lite.errors import ModelLoadError, PortInUseError
 from sagemaker_inference_lite.local import environment, management
 from sagemaker_inference_lite.local.environment import Asked
 from sagemaker_inference_lite.local.layout import Layout, laid_out
 from sagemaker_inference_lite.local.management import Loaded, LoadFailed
-from sagemaker_inference_lite.local.model_paths import Models
+from sagemaker_inference_lite.local.model_paths import LocalModel, Models
 from sagemaker_inference_lite.local.running import Running, noted
 from sagemaker_inference_lite.local.server_events import StartFailed
 from sagemaker_inference_lite.local.server_process import Ended, EventStream, Output, ServerProcess, Signalled
+from sagemaker_inference_lite.mms.properties import SINGLE_MODEL_NAME
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_SECONDS = 0.05
@@ -126,6 +129,7 @@ class _Run:
         self._stops: list[int] = []
         self._loaded: list[str] = []
         self._not_loaded: list[str] = []
+        self._descriptions: dict[str, Description] = {}
         self._note = ExitStack()
 
     def until_its_end(self) -> int:
@@ -164,6 +168,8 @@ class _Run:
             self._screen.server_line(event.line)
         elif isinstance(event, Signalled):
             self._signalled(event.number, server)
+        elif isinstance(event, ModelDescribed):
+            self._descriptions[event.model] = event.description
         elif isinstance(event, StartFailed):
             self._failure = event
         elif isinstance(event, _Ready):
@@ -193,15 +199,18 @@ class _Run:
             return
         self._phase = Phase.SERVING
         address = f"http://{self._host}:{self._port}"
-        served = []
-        for model in self._models.models:
-            url = f"{address}/models/{model.name}/invoke" if self._models.several else f"{address}/invocations"
-            if model.name not in self._not_loaded:
-                served.append(Served(model.name, "", str(model.path), url, "application/json", None))
+        served = [self._served(model, address) for model in self._models.models if model.name not in self._not_loaded]
         names = tuple(model.name for model in served)
         running = Running(address, os.getpid(), self._models.several, names, time.time())
         self._note.enter_context(noted(self._environ, running))
         self._screen.banner(served, address)
+
+    def _served(self, model: LocalModel, address: str) -> Served:
+        if self._models.several:
+            url, known_as = f"{address}/models/{quote(model.name, safe='')}/invoke", model.name
+        else:
+            url, known_as = f"{address}/invocations", SINGLE_MODEL_NAME
+        return Served(model.name, model.path, url, self._descriptions.get(known_as, Description("")))
 
     def _signalled(self, number: int, server: ServerProcess) -> None:
         if number == signal.SIGHUP and not self._screen.is_hung_up():

@@ -20,7 +20,7 @@ from contextlib import suppress
 from sagemaker_inference_lite import model_server
 from sagemaker_inference_lite.errors import LaunchError
 from sagemaker_inference_lite.local import server_events
-from sagemaker_inference_lite.local.server_events import StartFailed
+from sagemaker_inference_lite.local.server_events import Event, StartFailed
 
 
 def run(lifeline: int, events: int, directory: str) -> int:
@@ -34,12 +34,15 @@ def run(lifeline: int, events: int, directory: str) -> int:
         is_alone.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
+    def tell(event: Event) -> None:
+        with suppress(OSError):  # nobody is left to be told
+            os.write(events, server_events.encode(event))
+
     threading.Thread(target=stop_when_alone, daemon=True).start()
     try:
-        model_server.start_model_server()
+        model_server.serve(observer=tell)
     except LaunchError as error:
-        with suppress(OSError):
-            os.write(events, server_events.encode(StartFailed(error.exit_code, str(error))))
+        tell(StartFailed(error.exit_code, str(error)))
         return error.exit_code
     finally:
         if is_alone.is_set():

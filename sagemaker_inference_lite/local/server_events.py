@@ -7,8 +7,9 @@ The models' processes do not have the pipe, so what comes from it is the server'
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple, Union
+from typing import NamedTuple, Union
 
+from sagemaker_inference_lite.descriptions import Description, ModelDescribed
 from sagemaker_inference_lite.errors import WireError
 
 
@@ -24,15 +25,13 @@ class StartFailed(NamedTuple):
     message: str
 
 
-Event = Union[StartFailed]
-
-_KINDS: tuple[type[Any], ...] = (StartFailed,)
-_BY_NAME = {kind.__name__: kind for kind in _KINDS}
+Event = Union[StartFailed, ModelDescribed]
 
 
 def encode(event: Event) -> bytes:
     """The line of an event."""
-    return json.dumps([type(event).__name__, *event]).encode("ascii") + b"\n"
+    values = [event.model, *event.description] if isinstance(event, ModelDescribed) else list(event)
+    return json.dumps([type(event).__name__, *values]).encode("ascii") + b"\n"
 
 
 def parse(line: bytes) -> Event:
@@ -43,7 +42,10 @@ def parse(line: bytes) -> Event:
     """
     try:
         name, *values = json.loads(line)
-        event: Event = _BY_NAME[name](*values)
-    except (ValueError, TypeError, KeyError):
-        raise WireError(f"{line[:50]!r} is no event of a server's") from None
-    return event
+        if name == StartFailed.__name__:
+            return StartFailed(*values)
+        if name == ModelDescribed.__name__:
+            return ModelDescribed(values[0], Description(*values[1:]))
+    except (ValueError, TypeError, IndexError):
+        pass
+    raise WireError(f"{line[:50]!r} is no event of a server's")
