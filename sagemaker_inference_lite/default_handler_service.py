@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence, Set
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Callable
 
 from sagemaker_inference_lite import codecs, log_lines, model_files, user_module
@@ -48,6 +49,7 @@ class DefaultHandlerService:
     context: Context
     _reads_environment = True
     _takes_batches = False
+    _loaded_by = "load()"
 
     def __init__(self, settings: Settings | None = None) -> None:
         if settings is not None:
@@ -84,10 +86,7 @@ class DefaultHandlerService:
         times.append(time.monotonic())
         self._takes_batches = self._has_predict_batch()
         self.initialized = True
-        steps = [1000 * (after - before) for before, after in zip(times, times[1:])]
-        program, state = self._program(model_dir, "is imported")
-        report = f"{program} {state}: %.0f ms; model loaded: %.0f ms; warmed up: %.0f ms"
-        context.load_report = report % tuple(steps)
+        context.load_report = self._report(model_dir, times)
 
     def handle(self, data: Sequence[Mapping[str, Any]] | None, context: Context) -> list[bytes] | None:
         """Answers the requests of a batch, each with its own status, content type and error.
@@ -117,6 +116,11 @@ class DefaultHandlerService:
         self._answer_failures(answers, context)
         return [self._finish(request, *answer) for request, answer in zip(requests, answers)]
 
+    def decodes_by_default(self) -> bool:
+        """Whether the body of a request is decoded by the codecs, and by nothing of the author's."""
+        is_own = type(self).preprocess is not DefaultHandlerService.preprocess
+        return not (is_own or self.hooks.input_fn or self.hooks.transform_fn)
+
     # -- What a subclass may override --
 
     def load(self, model_dir: str) -> Any:
@@ -132,10 +136,13 @@ class DefaultHandlerService:
             ModelError: There is neither, or the file cannot be read; the message says what was looked for and where.
         """
         if self.hooks.model_fn:
+            self._loaded_by = "model_fn"
             return self.hooks.model_fn(model_dir, self.context)
         program, state = self._program(model_dir, "defines no model_fn")
         environ = os.environ if self._reads_environment else {}
-        return model_files.load(model_dir, self.context.gpu_id, environ, also_tried=f"{program} {state}")
+        path, kind = model_files.only_file(Path(model_dir), f"{program} {state}")
+        self._loaded_by = path.name
+        return model_files.load_file(path, kind, self.context.gpu_id, environ)
 
     def preprocess(self, body: bytes, content_type: str) -> Any:
         """Makes the model's input of a request's body: by the program's input_fn, or else `codecs.decode`.
@@ -211,6 +218,15 @@ class DefaultHandlerService:
         """The model's program, and its state: the one that is given where there is such a file."""
         path = user_module.program_path(model_dir, self.settings.program)
         return path, state if os.path.isfile(path) else "is not there"
+
+    def _report(self, model_dir: str, times: Sequence[float]) -> str:
+        """What was done and how long it took, for the line of log that says that the model is loaded."""
+        imported, loaded, warmed_up = (1000 * (after - before) for before, after in zip(times, times[1:]))
+        program, state = self._program(model_dir, "")
+        steps = [f"{os.path.relpath(program, model_dir)} {state or f'imported in {imported:.0f} ms'}"]
+        steps.append(f"{self._loaded_by} took {loaded:.0f} ms")
+        steps += [f"warmed up in {warmed_up:.0f} ms"] if self.hooks.model_warmup_fn else []
+        return ", ".join(steps)
 
     def _check_model(self, model_dir: str) -> None:
         """A model that no request could be answered with is not loaded."""

@@ -14,6 +14,7 @@
     │   ├── ProcessEndedError        a process that the server cannot do without has ended
     │   ├── ModelLoadError           single-model mode: the model cannot be loaded
     │   └── RequirementsError        what the model's code/requirements.txt asks for cannot be installed
+    ├── ArchiveError                 an archive cannot be packed or unpacked
     ├── ModelError                   one model cannot be loaded; the server goes on
     ├── WireError                    the front end sent bytes that are not a message
     └── RequestError                 one request is answered with an error status
@@ -124,6 +125,10 @@ class RequirementsError(LaunchError):
     """What a model's code/requirements.txt asks for cannot be installed, or may not be."""
 
     exit_code = 7
+
+
+class ArchiveError(InferenceLiteError):
+    """An archive cannot be packed, or cannot be unpacked without harm."""
 
 
 class ModelError(InferenceLiteError):

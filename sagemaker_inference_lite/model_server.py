@@ -31,6 +31,7 @@ from sagemaker_inference_lite.process_group import kill_group
 from sagemaker_inference_lite.requirements import installer, overlay
 from sagemaker_inference_lite.requirements.wanted import Requirements, to_install
 from sagemaker_inference_lite.settings import Settings, warnings_for
+from sagemaker_inference_lite.supervision import observer
 from sagemaker_inference_lite.supervision.captured_output import CapturedOutput
 from sagemaker_inference_lite.supervision.child import ChildProcess
 from sagemaker_inference_lite.supervision.liveness import Liveness, Silence
@@ -86,6 +87,16 @@ def start_model_server(handler_service: str | None = None) -> None:
         ProcessEndedError: a process ended that the server cannot do without, or a second signal came.
         StartTimeoutError: a process did not become ready in time.
     """
+    serve(handler_service, observer.ignore)
+
+
+def serve(handler_service: str | None, observe: observer.Observer) -> None:
+    """The same, for a program that shows people what happens: it is told what that is.
+
+    Args:
+        handler_service: As for start_model_server().
+        observe: Called in this thread with each event; it must not wait for anything.
+    """
     uncaught.end_in_one_sentence()
     environ = dict(os.environ)
     standard_streams.occupy()
@@ -95,8 +106,13 @@ def start_model_server(handler_service: str | None = None) -> None:
         logger.warning("%s", warning)
     settings = properties.read_settings(environ)
     logging.getLogger("sagemaker_inference_lite").setLevel(settings.container_log_level)
-    with Loop() as loop, private_directory("sil-") as directory, _Server(settings, environ, loop, directory) as server:
-        server.prepare(handler_service or settings.handler or DEFAULT_HANDLER_SERVICE)
+    with Loop() as loop, private_directory("sil-") as directory:
+        _serve(_Server(settings, environ, loop, directory, observe), handler_service or settings.handler)
+
+
+def _serve(new_server: _Server, handler_service: str | None) -> None:
+    with new_server as server:
+        server.prepare(handler_service or DEFAULT_HANDLER_SERVICE)
         if server.install_requirements() and server.start():
             server.run_until_asked_to_stop()
             server.drain()
@@ -105,7 +121,15 @@ def start_model_server(handler_service: str | None = None) -> None:
 class _Server:
     """The processes of one server. Leaving it ends them all, in whatever state they are."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], loop: Loop, directory: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        loop: Loop,
+        directory: Path,
+        observe: observer.Observer,
+    ) -> None:
+        self._observe = observe
         self._settings = settings
         self._environ = environ
         self._loop = loop
@@ -121,6 +145,7 @@ class _Server:
         self._importing = "the handler"
         self._zygote_failure: LaunchError | None = None
         self._worker_groups: set[int] = set()
+        self._is_listening = self._has_model = self._is_ready = False
         self._output = CapturedOutput()
 
     def __enter__(self) -> _Server:
@@ -204,8 +229,26 @@ class _Server:
             lambda: preflight.is_listening(self._address), _FRONT_END_START_SECONDS, lambda: "listen"
         )
         if listening:
-            logger.info("the front end listens on port %d", self._settings.bind_to_port)
+            self._is_listening = True
+            self._observe(observer.Listening(self._url))
+            self._note_ready()
         return listening
+
+    def _note_ready(self) -> None:
+        """Say once that the server can be asked: it listens and, where there is one model only, that is loaded."""
+        if self._is_listening and (self._settings.multi_model or self._has_model) and not self._is_ready:
+            self._is_ready = True
+            logger.info("ready on %s", self._url)
+            self._observe(observer.Ready(self._url))
+
+    @property
+    def _url(self) -> str:
+        """Where it answers; "localhost" stands for every address of this machine."""
+        if isinstance(self._address, Path):
+            return f"unix:{self._address}"
+        host, port = self._address
+        shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{port}"
 
     def _launch_zygote(self) -> ChildProcess:
         """Start the process that imports the handler and forks the workers."""
@@ -214,6 +257,7 @@ class _Server:
         argv += [f"--supervisor-fd={theirs.fileno()}", f"--directory={self._directory}", f"--handler={self._handler}"]
         for name in ("max_request_size", "max_response_size"):
             argv += [f"--{name.replace('_', '-')}={self._in_force[name]}"]
+        argv += [] if self._observe is observer.ignore else ["--describe"]
         argv += ["--decode-input"] if self._in_force["decode_input_request"].lower() == "true" else []
         argv += [] if self._requirements is None else [f"--packages={self._packages}"]
         # Where a relative handler may be.
@@ -237,12 +281,13 @@ class _Server:
             self._most_workers,
         )
         logger.info(
-            "starting on port %d: handler %s, Java %d (%s), %s",
+            "starting on port %d: %s, handler %s, Java %d (%s)%s",
             self._settings.bind_to_port,
-            self._handler,
+            "several models" if self._settings.multi_model else f"the model in {self._settings.model_dir}",
+            "the default" if self._handler == DEFAULT_HANDLER_SERVICE else self._handler,
             self._java.version,
             self._java.source,
-            "its classes archived" if archive else "without an archive of its classes",
+            ", its classes archived" if archive else "",
         )
         logger.info("%s", self._size)
         return ChildProcess(
@@ -328,6 +373,13 @@ class _Server:
             self._importing = event["what"]
         elif event["event"] == "handler failed":
             self._zygote_failure = HandlerError(event["message"])
+        elif event["event"] == "model loaded":
+            seconds = event["milliseconds"] / 1000
+            self._observe(observer.ModelLoaded(event["model"], seconds, *event["description"]))
+            self._has_model = True
+            self._note_ready()
+        elif event["event"] == "load failed":
+            self._observe(observer.ModelFailed(event["model"], event["message"]))
         elif event["event"] == "model failed":
             self._zygote_failure = ModelLoadError(event["message"])
         elif event["event"] == "worker ended":

@@ -54,8 +54,8 @@ class Sizing(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"CPUs: {self.cpus}, heap: {self.heap_mib} MiB, event loops: {self.event_loops}, "
-            f"workers per model: {self.workers}, threads per worker: {self.threads}"
+            f"workers per model: {self.workers}, threads per worker: {self.threads}, CPUs: {self.cpus}, "
+            f"event loops: {self.event_loops}, heap: {self.heap_mib} MiB"
         )
 
 

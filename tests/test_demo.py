@@ -114,7 +114,7 @@ def test_keep(tmp_path: Path) -> None:
     unpacked = [path.relative_to(kept / "models") for path in kept.glob("models/*/model/code/inference.py")]
     assert len(unpacked) == 2
     assert all(re.fullmatch("[0-9a-f]{32}", path.parts[0]) for path in unpacked)
-    assert "the front end listens" in (kept / "server.log").read_text()
+    assert "ready on http" in (kept / "server.log").read_text()
 
 
 # -- --serve -----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ SOURCE = Path(sagemaker_inference_lite.__file__).parent
 # Each room with what it may import beside itself. A room is a module or a folder right below the package.
 BASE = {
     "__init__",
+    "archives",
     "errors",
     "settings",
     "machine",
@@ -52,6 +53,7 @@ REQUEST = {
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
+    "archives": {"errors", "printable"},
     "machine": set(),
     "memory": {"printable"},
     "exit_status": set(),

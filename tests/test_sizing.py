@@ -66,8 +66,8 @@ def test_threads() -> None:
 def test_they_are_said_with_their_reasons() -> None:
     """The line of the log has each number and where it comes from."""
     assert str(sizes(model_server_workers=2)) == (
-        "CPUs: 4 (a test), heap: 400 (16 x SAGEMAKER_MAX_PAYLOAD_IN_MB) MiB, event loops: 2 (CPUs / 2), "
-        "workers per model: 2 (SAGEMAKER_MODEL_SERVER_WORKERS), threads per worker: 2 (CPUs / workers)"
+        "workers per model: 2 (SAGEMAKER_MODEL_SERVER_WORKERS), threads per worker: 2 (CPUs / workers), "
+        "CPUs: 4 (a test), event loops: 2 (CPUs / 2), heap: 400 (16 x SAGEMAKER_MAX_PAYLOAD_IN_MB) MiB"
     )
 
 

@@ -2,11 +2,18 @@
 package sagemakerinferencelite;
 
 import com.amazonaws.ml.mms.http.ErrorResponse;
-import com.amazonaws.ml.mms.util.JsonUtils;
+import com.google.gson.Gson;
+import com.google.gson.GsonBuilder;
 import io.netty.handler.codec.http.HttpResponseStatus;
 
-/** The JSON of an error, written as MMS writes its own (NettyUtils.java, sendError). */
+/**
+ * The JSON of an error, as MMS writes its own (NettyUtils.java, sendError), but with quotation marks
+ * and = as they are: whoever reads it sees it in a terminal.
+ */
 final class ErrorBody {
+
+    private static final Gson GSON =
+            new GsonBuilder().setPrettyPrinting().disableHtmlEscaping().create();
 
     private ErrorBody() {}
 
@@ -22,7 +29,7 @@ final class ErrorBody {
     }
 
     private static String json(ErrorResponse error) {
-        return JsonUtils.GSON_PRETTY.toJson(error) + '\n';
+        return GSON.toJson(error) + '\n';
     }
 
     /** Its field becomes one of the JSON's. */

@@ -5,6 +5,7 @@ import com.amazonaws.ml.mms.archive.ModelException;
 import com.amazonaws.ml.mms.archive.ModelNotFoundException;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import java.io.IOException;
+import java.nio.file.InvalidPathException;
 import java.util.concurrent.CompletionException;
 
 /** Why a request is not done, as its caller is told. It is made without a stack trace: it is no fault of ours. */
@@ -86,6 +87,12 @@ final class RequestException extends RuntimeException {
                     isMissing ? HttpResponseStatus.NOT_FOUND : HttpResponseStatus.BAD_REQUEST,
                     cause.getClass().getSimpleName(),
                     cause.getMessage());
+        }
+        if (cause instanceof InvalidPathException) {
+            return badRequest(
+                    "The url can be no path here: "
+                            + ((InvalidPathException) cause).getReason()
+                            + " (LC_ALL=C.UTF-8 lets names be any text).");
         }
         if (cause instanceof IOException) {
             return failure(

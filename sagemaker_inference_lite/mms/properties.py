@@ -77,6 +77,10 @@ SINGLE_MODEL_NAME = "model"
 
 _SECONDS_PER_HOUR = 3600
 
+# The variables that say which locale there is, the one that wins first.
+_LOCALE = ("LC_ALL", "LC_CTYPE", "LANG")
+_LOCALE_OF_UTF_8 = "C.UTF-8"
+
 
 def server_properties(
     settings: Settings, handler: str, workers: int, event_loops: int, directory: Path
@@ -188,9 +192,14 @@ def environment_of_workers(environ: Mapping[str, str], settings: Settings) -> di
 
 
 def environment_of_front_end(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment for Java: what has another meaning there, or would make it look elsewhere, is left out."""
+    """The environment for Java: what has another meaning there, or would make it look elsewhere, is left out.
+
+    The names of files are text in UTF-8 there, whatever the locale.
+    """
     left_out = {*WITHOUT_EFFECT, *_REQUEST_LIMIT}
-    return {name: value for name, value in environ.items() if name not in left_out}
+    kept = {name: value for name, value in environ.items() if name not in left_out}
+    locale = next((environ[name] for name in _LOCALE if environ.get(name)), "")
+    return kept if re.search("utf-?8", locale, re.IGNORECASE) else {**kept, "LC_ALL": _LOCALE_OF_UTF_8}
 
 
 def warnings_for(environ: Mapping[str, str]) -> list[str]:

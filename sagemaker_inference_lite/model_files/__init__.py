@@ -19,7 +19,7 @@ from sagemaker_inference_lite.model_files.kinds import Kind, kind_of, only_file
 from sagemaker_inference_lite.model_files.libraries import Resources, how_to_add, threads
 from sagemaker_inference_lite.printable import named
 
-__all__ = ["Kind", "Resources", "kind_of", "load", "predict", "why_mute"]
+__all__ = ["Kind", "Resources", "kind_of", "load", "load_file", "only_file", "predict", "why_mute"]
 
 
 def load(
@@ -46,6 +46,11 @@ def load(
             installed. The message names the files, what was expected and what the directory holds.
     """
     path, kind = only_file(Path(model_dir), also_tried)
+    return load_file(path, kind, gpu_id, environ)
+
+
+def load_file(path: Path, kind: Kind, gpu_id: int | None = None, environ: Mapping[str, str] | None = None) -> object:
+    """Loads a model file that only_file() has found; the rest as for load()."""
     try:
         return kind.load(path, Resources(gpu_id, threads(environ or {})))
     except ModelError:

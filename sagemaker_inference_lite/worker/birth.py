@@ -59,6 +59,7 @@ class Inheritance(NamedTuple):
         environ: Of each process.
         pages: Of all workers.
         max_message: What one request may have in a message, in bytes.
+        describes: Whether workers tell what their model is.
     """
 
     settings: Settings
@@ -69,6 +70,7 @@ class Inheritance(NamedTuple):
     options: AnswerOptions
     pages: Pages
     max_message: int
+    describes: bool = False
 
 
 def live(
@@ -111,6 +113,7 @@ def live(
             refusal=birth.refusal,
             provide_packages=lambda model_dir: of_one_model.provide(model_dir, birth.packages, inheritance.settings),
             image_directories=inheritance.image_directories,
+            describes=inheritance.describes,
             is_first_failure=functools.partial(_is_first_failure, birth.packages),
             loaded=loaded,
         )

@@ -7,6 +7,7 @@ comes is checked as an attacker's: parse() raises WireError, and nothing else, a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from enum import Enum
@@ -22,6 +23,7 @@ _IMPORTED = b"I"
 _LOADED = b"L"
 _REPORT = b"P"
 _FAILURE = b"E"
+_DESCRIPTION = b"D"
 _MOST_DIGITS = 12
 _MOST_BYTES_OF_A_CHARACTER = 8  # of one that has no encoding: its escape
 _LONGEST_NAME = 1000
@@ -29,6 +31,9 @@ _LONGEST_NAME = 1000
 # What is kept of a failed load's sentence, from its beginning, and of its traceback, from its end.
 LONGEST_SENTENCE = 2000
 LONGEST_TRACE = 10_000
+
+# Characters of each text of a description.
+LONGEST_DESCRIPTION = 4000
 
 
 class Imported(NamedTuple):
@@ -65,6 +70,15 @@ class LoadFailure(NamedTuple):
     trace: str = ""
 
 
+class Description(NamedTuple):
+    """What the model is, and a request that fits it (model_files/examples.py); texts that are empty say nothing."""
+
+    description: str
+    takes: str
+    content_type: str
+    example: str
+
+
 class End(Enum):
     """The last event: the worker is about to end, and why."""
 
@@ -75,7 +89,7 @@ class End(Enum):
     REFUSED = b"R"  # one request was refused because the model is not there; try to load it again
 
 
-Event = Union[Imported, Loaded, Report, LoadFailure, End]
+Event = Union[Imported, Loaded, Report, LoadFailure, Description, End]
 
 _LOAD_FAILURE = re.compile(r"([0-9a-f]{32})([+-])([^\n]*)\n(.*)", re.DOTALL)
 
@@ -92,6 +106,8 @@ def encode(event: Event) -> bytes:
         sentence = _shortened(event.sentence, LONGEST_SENTENCE).replace("\n", " ")
         text = f"{event.error_id}{'-' if event.is_final else '+'}{sentence}\n{event.trace[-LONGEST_TRACE:]}"
         return _FAILURE + text.encode(errors="backslashreplace")
+    if isinstance(event, Description):
+        return _DESCRIPTION + json.dumps([text[:LONGEST_DESCRIPTION] for text in event]).encode("ascii")
     return _IMPORTED + b"\n".join(_fitting(event.modules))
 
 
@@ -118,8 +134,10 @@ def parse(packet: bytes) -> Event:
     kind, rest = packet[:1], packet[1:]
     if kind == _LOADED and rest.isdigit() and len(rest) <= _MOST_DIGITS:
         return Loaded(int(rest))
-    if kind in (_IMPORTED, _REPORT, _FAILURE):
+    if kind in (_IMPORTED, _REPORT, _FAILURE, _DESCRIPTION):
         text = _text(rest)
+        if kind == _DESCRIPTION:
+            return _description(text)
         if kind == _FAILURE:
             return _load_failure(text)
         return Report(text) if kind == _REPORT else Imported(_module_names(text))
@@ -134,6 +152,16 @@ def _text(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise WireError(f"text that cannot be read: {error.reason}") from None
+
+
+def _description(text: str) -> Description:
+    try:
+        texts = json.loads(text)
+    except (ValueError, RecursionError):
+        texts = None
+    if not isinstance(texts, list) or len(texts) != 4 or not all(isinstance(each, str) for each in texts):
+        raise WireError(f"{text[:50]!r} is no description of a model")
+    return Description(*(on_lines(each[:LONGEST_DESCRIPTION]) for each in texts))
 
 
 def _load_failure(text: str) -> LoadFailure:

@@ -8,7 +8,7 @@ import socket
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker import worker
 from sagemaker_inference_lite.worker.connection import Connection
-from sagemaker_inference_lite.worker.events import End, Event, LoadFailure
+from sagemaker_inference_lite.worker.events import Description, End, Event, LoadFailure
 from sagemaker_inference_lite.worker.restarts import Restarts
 from sagemaker_inference_lite.worker.slot_page import SlotPage
 
@@ -19,12 +19,14 @@ class Model:
     Attributes:
         number: No other model of the server's has had it, one of the same name neither.
         slots: Its connections.
+        has_loaded: Some worker of it has loaded it.
     """
 
     def __init__(self, name: str, number: int) -> None:
         self.name = name
         self.number = number
         self.slots: list[Slot] = []
+        self.has_loaded = False
 
 
 class Slot:
@@ -41,6 +43,8 @@ class Slot:
         loaded: This worker has loaded the model.
         answered_load: The front end has its answer to LOAD, from this worker or from one before it.
         load_deadline: When the worker must have loaded, on time.monotonic()'s clock.
+        report: What the worker says of the load, for the log.
+        description: What it says of the model.
         failure: Why the worker could not load the model, as it said itself; None unless it has.
         end: The worker's last event; None until it has come.
         restarts: Counts workers that ended unasked.
@@ -65,6 +69,8 @@ class Slot:
         self.answered_load = False
         self.load_deadline = float("inf")
         self.killed_because: worker.Refusal | None = None
+        self.report = ""
+        self.description: Description | None = None
         self.failure: LoadFailure | None = None
         self.end: End | None = None
         self.restarts = Restarts()

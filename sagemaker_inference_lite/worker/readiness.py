@@ -38,8 +38,10 @@ class Readiness:
             sock = self._sock = self._sock or self._connect()
             sock.send(_WORDS[ready])
             self._told = ready
+        except (ConnectionRefusedError, FileNotFoundError):
+            # It is on its way up, and each change of the workers is another try; or down, which others tell of.
+            self.close()
         except OSError as error:
-            # It is on its way up or down; each change of the workers is another try.
             logger.warning("the front end cannot be told whether the model is loaded: %s", error)
             self.close()
 

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable
 
+from sagemaker_inference_lite.worker.events import Description
+
 # An event must reach the supervisor in one piece of 64 KiB, in which a character may take twelve bytes.
 _LONGEST_MESSAGE = 5_000
 
@@ -42,6 +44,16 @@ class Supervisor:
     def tell_model_failure(self, message: str) -> None:
         """Tell it that the one model of this server cannot be served, and why."""
         self.tell({"event": "model failed", "message": message[:_LONGEST_MESSAGE]})
+
+    def tell_load(self, model: str, milliseconds: int, description: Description | None) -> None:
+        """Tell it that the first worker of a model has loaded it."""
+        self.tell(
+            {"event": "model loaded", "model": model, "milliseconds": milliseconds, "description": description or []}
+        )
+
+    def tell_failed_load(self, model: str, message: str) -> None:
+        """Tell it that a worker of a model could not load it, whatever comes of that."""
+        self.tell({"event": "load failed", "model": model, "message": message[:_LONGEST_MESSAGE]})
 
     def watch(self, directory: Path) -> Callable[[], None]:
         """End this process when the supervisor is gone, though an import is under way that takes its time, or hangs.

@@ -69,6 +69,7 @@ class Job(NamedTuple):
         image_directories: Where the modules lie that workers of other models may share.
         environ: This process's.
         provide_packages: Called with the model's directory before anything of the model's is imported.
+        describes: Whether to tell what the model is, and what it takes.
         is_first_failure: Whether no other worker of the model has failed to load it for that reason.
         refusal: None, or why to refuse one request instead of loading.
         loaded: The model, where it is there already.
@@ -85,6 +86,7 @@ class Job(NamedTuple):
     environ: MutableMapping[str, str]
     provide_packages: Callable[[str], None]
     image_directories: tuple[str, ...] = ()
+    describes: bool = False
     is_first_failure: Callable[[str], bool] = lambda sentence: True
     refusal: Refusal | None = None
     loaded: Loaded | None = None
@@ -127,8 +129,24 @@ def _serve(job: Job) -> End:
     # The zygote logs both: a worker's first line of log costs it 0.5 MB of pages.
     if loaded.context.load_report and not job.loaded:
         job.tell(events.Report(text_of(loaded.context.load_report)))
+    if job.describes:
+        job.tell(_description(loaded.handle))
     job.tell(events.Loaded(milliseconds))
     return _answer_requests(job, *loaded)
+
+
+def _description(handle: Handle) -> events.Description:
+    """What is known of the model behind a handler: nothing, where that is none of ours."""
+    # Imported here because workers of a server that nobody looks at, and of handlers of other kinds, need neither.
+    from sagemaker_inference_lite.default_handler_service import DefaultHandlerService
+    from sagemaker_inference_lite.model_files import examples
+
+    service = getattr(handle, "__self__", None)
+    if not isinstance(service, DefaultHandlerService):
+        return events.Description("", "", "", "")
+    example = examples.example(service.model) if service.decodes_by_default() else None
+    content_type, body, takes = example or ("", "", "")
+    return events.Description(examples.description(service.model), takes, content_type, body)
 
 
 def _failed_load(job: Job, error: BaseException) -> End:

@@ -83,7 +83,7 @@ _STOP_SECONDS = 1.0
 _EXPECTING_SECONDS = 0.01
 
 # A worker tells each kind of event once; one more is the look that finds nothing.
-_MOST_EVENTS = 6
+_MOST_EVENTS = 7
 
 _STDOUT = 1
 
@@ -213,6 +213,7 @@ class Zygote:
         model = self._models.get(load.model_name)
         if model is None:
             model = self._models[load.model_name] = Model(load.model_name, next(self._model_numbers))
+            logger.info("model %r: loading from %s", load.model_name, on_one_line(load.model_path))
         slot.load, slot.model = load, model
         model.slots.append(slot)
         sock = slot.connection.sock
@@ -245,6 +246,8 @@ class Zygote:
             slot.model.slots.remove(slot)
             if not slot.model.slots:
                 del self._models[slot.model.name]
+                if slot.model.has_loaded and self._settings.multi_model and not self._stopping:
+                    logger.info("model %r unloaded", slot.model.name)
 
     def _release(self, slot: Slot) -> None:
         sock = slot.connection.sock
@@ -290,7 +293,8 @@ class Zygote:
         slot.killed_because = None
         slot.load_deadline = float("inf") if refusal else time.monotonic() + self._settings.startup_timeout
         slot.end = None
-        slot.failure = None
+        slot.failure = slot.description = None
+        slot.report = ""
         assert slot.model is not None
         slot.pid, slot.events = self._nursery.bear(slot, self._packages_of(slot.model), refusal)
         self._workers[slot.pid] = slot
@@ -326,7 +330,9 @@ class Zygote:
         elif isinstance(event, events.Imported):
             self._nursery.consider(event.modules)
         elif isinstance(event, events.Report):
-            logger.info("model %s: %s", slot.model_name, on_one_line(event.text))
+            slot.report = on_one_line(event.text)
+        elif isinstance(event, events.Description):
+            slot.description = event
         elif not slot.closed:
             self._loaded(slot, event.milliseconds)
 
@@ -342,8 +348,14 @@ class Zygote:
         self._kill(slot, slot.pid)
 
     def _loaded(self, slot: Slot, milliseconds: int) -> None:
-        logger.info("model %s loaded in %d ms (pid %d)", slot.model_name, milliseconds, slot.pid)
+        report = f": {slot.report}" if slot.report else ""
+        seconds = milliseconds / 1000
+        logger.info("model %r loaded in %.2f s (pid %d)%s", slot.model_name, seconds, slot.pid, report)
         slot.loaded = True
+        assert slot.model is not None
+        if not slot.model.has_loaded:
+            slot.model.has_loaded = True
+            self._supervisor.tell_load(slot.model_name, milliseconds, slot.description)
         slot.load_deadline = float("inf")
         slot.failed_tries = 0
         self._note_ready()
@@ -494,6 +506,7 @@ class Zygote:
     def _could_not_load(self, slot: Slot, status: int, failure: events.LoadFailure) -> None:
         """Say it where the front end waits for it, and try again where it does not."""
         slot.failed_tries += 1
+        self._supervisor.tell_failed_load(slot.model_name, failure.sentence)
         if not self._settings.multi_model:
             self._try_again_or_give_up(slot, failure)
         elif slot.answered_load:
@@ -583,6 +596,7 @@ def _prepare(arguments: argparse.Namespace, settings: Settings, supervisor: Supe
         options=AnswerOptions(arguments.max_response_size, settings.expose_tracebacks, arguments.decode_input),
         pages=Pages(MOST_WORKERS),
         max_message=arguments.max_request_size + wire.HEADROOM_BYTES,
+        describes=arguments.describe,
     )
 
 
@@ -595,6 +609,7 @@ def main() -> int:
     parser.add_argument("--max-request-size", type=int, required=True)
     parser.add_argument("--max-response-size", type=int, required=True)
     parser.add_argument("--decode-input", action="store_true")
+    parser.add_argument("--describe", action="store_true")
     parser.add_argument("--look-in", type=Path, action="append", default=[])
     parser.add_argument("--packages", type=Path)
     parser.add_argument("--not-imported", action="append", default=[])

@@ -212,13 +212,31 @@ def test_every_variable_of_the_front_end_is_known() -> None:
 @pytest.mark.parametrize("name", sorted(known()))
 def test_each_variable_is_in_force_or_named(name: str) -> None:
     """One that is in force is passed on to the front end and warned of nowhere; one that is not is neither."""
-    environ = {"PATH": "/bin", name: "7"}
+    environ = {"PATH": "/bin", "LANG": "C.UTF-8", name: "7"}
     warnings = warnings_for(environ)
     assert len(warnings) == (name in WITHOUT_EFFECT)
     assert not warnings or warnings[0].startswith(f"{name}='7' has no effect: ")
     is_passed_on = name[4:].lower() in OVERRIDABLE
-    assert environment_of_front_end(environ) == ({**environ} if is_passed_on else {"PATH": "/bin"})
+    expected = environ if is_passed_on else {"PATH": "/bin", "LANG": "C.UTF-8"}
+    assert environment_of_front_end(environ) == expected
     assert overridden({}, environ) == ({name[4:].lower(): "7"} if is_passed_on else {})
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_changed"),
+    [
+        ({}, True),
+        ({"LANG": "en_US.UTF-8"}, False),
+        ({"LANG": "C", "LC_CTYPE": "C.utf8"}, False),
+        ({"LANG": "en_US.UTF-8", "LC_ALL": "POSIX"}, True),
+        ({"LANG": "en_US.UTF-8", "LC_ALL": ""}, False),
+        ({"LC_CTYPE": "de_DE.ISO-8859-1"}, True),
+    ],
+)
+def test_names_of_files_are_utf_8_for_java(environ: dict[str, str], is_changed: bool) -> None:
+    """Where the locale is another, Java could not open a model whose path is not ASCII."""
+    changed = {**environ, "LC_ALL": "C.UTF-8"}
+    assert environment_of_front_end(environ) == (changed if is_changed else environ)
 
 
 @pytest.mark.parametrize(

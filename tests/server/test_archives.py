@@ -109,6 +109,17 @@ def test_a_tar_file_as_the_command_packs_it(multi: Server, tmp_path: Path) -> No
     assert multi.unload("m").status_code == 200
 
 
+def test_names_that_are_not_ascii(start: Callable[..., Server], tmp_path: Path) -> None:
+    """Of models, their directories and what is in an archive, whatever the locale."""
+    server = start(SAGEMAKER_MULTI_MODEL="true", LC_ALL="C").ready()
+    assert server.load("größe").status_code == 200
+    archive = tmp_path / "größe.tar.gz"
+    archive.write_bytes(tar(("größe.bin", b"x")))
+    assert load(server, archive)[0] == 200
+    assert (Path(server.invoke("cwd", "m").text) / "größe.bin").read_bytes() == b"x"
+    assert server.stop() == 0
+
+
 REFUSED_ENTRIES: dict[str, tuple[tarfile.TarInfo | tuple[str, bytes], str]] = {
     "link": (
         member("x", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
@@ -202,6 +213,7 @@ HEADER = bytearray(gzip.decompress(tar())[:512])
         (gzip.compress(bytes(HEADER[:-1] + b"x")), "is truncated or corrupt: no tar file is in it."),
         (zipfile.ZipFile(io.BytesIO(), "w").fp.getvalue() or b"PK\5\6" + bytes(18), "is an archive of nothing"),  # type: ignore[union-attr]
     ],
+    ids="empty pickle text large zeros unfinished endless checksum zip".split(),
 )
 def test_what_is_no_archive(multi: Server, tmp_path: Path, content: bytes, why: str) -> None:
     """It is said what it is not, and what is wanted."""

@@ -144,7 +144,7 @@ def test_a_connection_that_breaks_after_each_load_is_made_less_and_less_often(mu
     """After a few tries at once requests are refused rather than kept waiting, and the log says what goes on."""
     assert multi.load(model, "break_connection 0.1").status_code == 200
     assert eventually(lambda: "and made anew in 2 s: its connection has ended" in multi.output(), 10)
-    assert multi.output().count(f"model {model} loaded in") <= 5
+    assert multi.output().count(f"model {model!r} loaded in") <= 5
     refused = multi.invoke("echo", model)
     assert refused.status_code == 503
     assert "No worker" in refused.json()["message"]

@@ -80,7 +80,7 @@ def test_a_handler_that_cannot_be_used_stops_the_start(start: Start, tmp_path: P
     (tmp_path / "needs.py").write_text("import a_library_that_is_missing\n")
     server = start(handler, SAGEMAKER_MULTI_MODEL="true")
     check_refused(server, 4, "HandlerError: The handler ", HANDLERS[handler])
-    assert "the front end listens" not in server.output()
+    assert "ready on http" not in server.output()
 
 
 def test_a_module_to_preload_that_does_not_exist_is_named(start: Start) -> None:

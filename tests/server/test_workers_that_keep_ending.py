@@ -22,13 +22,13 @@ def test_a_single_model_ends_the_server(start_single: Callable[..., Server]) -> 
     log = server.output()
     assert f"The model's worker has ended {MOST_ENDS} times in a row before it was asked anything." in log
     assert log.count("The worker exited with status 3 while it waited for a request.") == MOST_ENDS + 1
-    assert log.count("model model loaded in") == MOST_ENDS
+    assert log.count("model 'model' loaded in") == MOST_ENDS
     assert "while it handled a request" not in log
 
 
 def test_one_of_several_models_is_refused(multi: Server, model: str) -> None:
     """Requests are answered 503 with the reason, loads are few, and the other models do not notice."""
-    loads = f"model {model} loaded in"
+    loads = f"model {model!r} loaded in"
     assert multi.load(f"{model}-other").status_code == 200
     assert multi.load(model, "die_later 0.1").status_code == 200
     assert eventually(lambda: multi.output().count("while it waited for a request") == 3)

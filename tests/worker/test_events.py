@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 
 from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.worker import events
-from sagemaker_inference_lite.worker.events import End, Event, Imported, Loaded, LoadFailure, Report
+from sagemaker_inference_lite.worker.events import Description, End, Event, Imported, Loaded, LoadFailure, Report
 
 EVENTS: list[Event] = [
     *End,
     Loaded(0),
     Loaded(123_456),
     Report(""),
+    Description("", "", "", ""),
+    Description("Ä (lib)", "rows of 2", "application/json", "[[0.0]]\n"),
     Report("é\n"),
     LoadFailure("0" * 32, ""),
     LoadFailure("0123456789abcdef" * 2, "ModelError: größe", True, "Traceback:\n  line\n"),
