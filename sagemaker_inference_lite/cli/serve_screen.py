@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sagemaker_inference_lite.cli import terminal
-from sagemaker_inference_lite.descriptions import Description
 from sagemaker_inference_lite.printable import on_one_line
+from sagemaker_inference_lite.supervision.observer import ModelLoaded
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -28,13 +28,13 @@ class Served(NamedTuple):
         name: Its name.
         path: Where it came from.
         url: Where it is asked.
-        description: What it is, as far as it says.
+        known: What it is and how it can be asked, as far as it says.
     """
 
     name: str
     path: Path
     url: str
-    description: Description
+    known: ModelLoaded
 
 
 class ServeScreen:
@@ -90,11 +90,11 @@ class ServeScreen:
         width = max(len(model.name) for model in models)
         self._print("")
         for model in models:
-            what = ", ".join(filter(None, (model.description.what, model.description.takes)))
+            what = ", ".join(filter(None, (model.known.description, model.known.takes)))
             self._print(f"  {model.name.ljust(width)}  {what or model.path}", "bold")
         self._print(f"  {'at'.ljust(width)}  {address}    Ctrl-C stops it", "bold")
         self._print("")
-        example = next((model for model in models if model.description.body), models[0])
+        example = next((model for model in models if model.known.example), models[0])
         self._print(f"  {curl_line(example)}")
         self._print("")
 
@@ -115,6 +115,5 @@ class ServeScreen:
 
 def curl_line(model: Served) -> str:
     """A line for a shell that asks the model; with a file to be named where no request is known that it can answer."""
-    _, _, content_type, body = model.description
-    words = ["curl", model.url, "-H", f"Content-Type: {content_type or 'application/json'}", "-d", body or "@FILE"]
-    return shlex.join(words)
+    content_type, body = model.known.content_type or "application/json", model.known.example or "@FILE"
+    return shlex.join(["curl", model.url, "-H", f"Content-Type: {content_type}", "-d", body])

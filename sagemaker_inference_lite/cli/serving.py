@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from sagemaker_inference_lite.cli import terminal
 from sagemaker_inference_lite.cli.serve_screen import Served, ServeScreen
-from sagemaker_inference_lite.descriptions import Description, ModelDescribed
 from sagemaker_inference_lite.errors import ModelLoadError, PortInUseError
 from sagemaker_inference_lite.local import environment, management
 from sagemaker_inference_lite.local.environment import Asked
@@ -27,9 +26,12 @@ from sagemaker_inference_lite.local.running import Running, noted
 from sagemaker_inference_lite.local.server_events import StartFailed
 from sagemaker_inference_lite.local.server_process import Ended, EventStream, Output, ServerProcess, Signalled
 from sagemaker_inference_lite.mms.properties import SINGLE_MODEL_NAME
+from sagemaker_inference_lite.supervision.observer import ModelLoaded, Ready
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_POLL_SECONDS = 0.05
+
+# How long a line of the server's may be on its way.
+_LINES_SECONDS = 0.15
 
 # Another process may take the port that was free a moment ago.
 _MOST_STARTS = 3
@@ -42,8 +44,8 @@ class Phase(Enum):
     SERVING = "serving"
 
 
-class _Ready(NamedTuple):
-    """The server answers /ping with 200."""
+class _Served(NamedTuple):
+    """All that can be loaded is."""
 
 
 class Serving:
@@ -129,7 +131,7 @@ class _Run:
         self._stops: list[int] = []
         self._loaded: list[str] = []
         self._not_loaded: list[str] = []
-        self._descriptions: dict[str, Description] = {}
+        self._known: dict[str, ModelLoaded] = {}
         self._note = ExitStack()
 
     def until_its_end(self) -> int:
@@ -138,7 +140,6 @@ class _Run:
         environ = environment.server_environment(self._environ, self._asked, self._layout.base_dir, self._port, several)
         with self._note, ServerProcess(environ, self._layout.base_dir, self._layout.lock, self._events) as server:
             self._screen.progress("starting" if several else f"loading {self._models.models[0].name}")
-            _in_background(self._wait_until_ready)
             while True:
                 event = self._events.get()
                 if isinstance(event, Ended):
@@ -168,15 +169,17 @@ class _Run:
             self._screen.server_line(event.line)
         elif isinstance(event, Signalled):
             self._signalled(event.number, server)
-        elif isinstance(event, ModelDescribed):
-            self._descriptions[event.model] = event.description
+        elif isinstance(event, ModelLoaded):
+            self._known[event.model] = event
         elif isinstance(event, StartFailed):
             self._failure = event
-        elif isinstance(event, _Ready):
+        elif isinstance(event, Ready):
             if self._models.several:
                 _in_background(self._load_all)
             else:
-                self._show_served()
+                self._soon(_Served())
+        elif isinstance(event, _Served):
+            self._show_served()
         elif isinstance(event, (Loaded, LoadFailed)):
             self._take_load(event, server)
 
@@ -190,7 +193,7 @@ class _Run:
         if len(self._loaded) + len(self._not_loaded) < len(self._models.models) or self._stops:
             return
         if self._loaded:
-            self._show_served()
+            self._soon(_Served())
         else:
             server.send(signal.SIGTERM)
 
@@ -210,7 +213,7 @@ class _Run:
             url, known_as = f"{address}/models/{quote(model.name, safe='')}/invoke", model.name
         else:
             url, known_as = f"{address}/invocations", SINGLE_MODEL_NAME
-        return Served(model.name, model.path, url, self._descriptions.get(known_as, Description("")))
+        return Served(model.name, model.path, url, self._known.get(known_as, ModelLoaded(model.name, 0.0)))
 
     def _signalled(self, number: int, server: ServerProcess) -> None:
         if number == signal.SIGHUP and not self._screen.is_hung_up():
@@ -234,10 +237,11 @@ class _Run:
 
     # -- What waits, in threads --
 
-    def _wait_until_ready(self) -> None:
-        while not management.is_ready(self._host, self._port):
-            time.sleep(_POLL_SECONDS)
-        self._events.put(_Ready())
+    def _soon(self, event: Any) -> None:
+        """Put an event into the stream once the lines are there that the server has printed before."""
+        timer = threading.Timer(_LINES_SECONDS, self._events.put, [event])
+        timer.daemon = True
+        timer.start()
 
     def _load_all(self) -> None:
         for model in self._models.models:

@@ -7,15 +7,16 @@ import contextlib
 import fcntl
 import os
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from sagemaker_inference_lite.archives.unpacking import unpack
+from sagemaker_inference_lite.errors import ArchiveError
 from sagemaker_inference_lite.local.environment import TEMPORARY_NAME
-from sagemaker_inference_lite.local.model_paths import Kind, LocalModel, Models
+from sagemaker_inference_lite.local.model_paths import Kind, LocalModel, ModelPathError, Models
 from sagemaker_inference_lite.supervision.private_directory import private_directory
 
 _PREFIX = "sil-serve-"
@@ -47,7 +48,7 @@ def laid_out(models: Models) -> Iterator[Layout]:
 
     Raises:
         DirectoryError: No directory can be made.
-        ArchiveError: An archive cannot be unpacked.
+        ModelPathError: An archive cannot be unpacked.
     """
     _remove_leftovers(Path(tempfile.gettempdir()))
     with private_directory(_PREFIX) as base_dir:
@@ -58,7 +59,7 @@ def laid_out(models: Models) -> Iterator[Layout]:
             directories = {model.name: _directory(base_dir, model, models.several) for model in models.models}
             for model in models.models:
                 place(model, directories[model.name])
-            shown = [_shown(model, directories[model.name]) for model in models.models]
+            shown = [pair for model in models.models for pair in _shown(model, directories[model.name])]
             shown.sort(key=lambda pair: len(pair[0]), reverse=True)
             yield Layout(base_dir, directories, tuple(shown), lock)
         finally:
@@ -69,7 +70,7 @@ def place(model: LocalModel, directory: Path) -> None:
     """Make a model's directory what its path is now: a link, a directory with a link, or what the archive holds.
 
     Raises:
-        ArchiveError: The archive cannot be unpacked. What was there before is still there.
+        ModelPathError: The archive cannot be unpacked. What was there before is still there.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     if model.kind is Kind.DIRECTORY:
@@ -86,10 +87,10 @@ def _directory(base_dir: Path, model: LocalModel, several: bool) -> Path:
     return base_dir / "models" / model.name / "model" if several else base_dir / "model"
 
 
-def _shown(model: LocalModel, directory: Path) -> tuple[str, str]:
-    if model.kind is Kind.FILE:
-        return str(directory / model.path.name), str(model.path)
-    return str(directory), str(model.path)
+def _shown(model: LocalModel, directory: Path) -> list[tuple[str, str]]:
+    own = str(model.path)
+    linked = [(str(directory / model.path.name), own)] if model.kind is Kind.FILE else []
+    return [*linked, (str(directory), own)]
 
 
 def _unpack_anew(archive: Path, directory: Path) -> None:
@@ -97,7 +98,10 @@ def _unpack_anew(archive: Path, directory: Path) -> None:
     before = directory.resolve() if directory.is_symlink() else None
     unpacked = Path(tempfile.mkdtemp(prefix=f"{directory.name}-", dir=directory.parent))
     try:
-        _unpack(archive, unpacked)
+        unpack(archive, unpacked)
+    except ArchiveError as error:
+        shutil.rmtree(unpacked, ignore_errors=True)
+        raise ModelPathError(str(error)) from error
     except BaseException:
         shutil.rmtree(unpacked, ignore_errors=True)
         raise
@@ -106,11 +110,6 @@ def _unpack_anew(archive: Path, directory: Path) -> None:
     link.replace(directory)
     if before is not None:
         shutil.rmtree(before, ignore_errors=True)
-
-
-def _unpack(archive: Path, directory: Path) -> None:
-    with tarfile.open(archive) as tar:
-        tar.extractall(directory, filter="data")
 
 
 def _remove_leftovers(parent: Path) -> None:

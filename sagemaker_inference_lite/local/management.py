@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading models into a server that runs, and asking whether it is ready."""
+"""Loading models into a server that runs."""
 
 from __future__ import annotations
 
@@ -33,14 +33,6 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
-
-
-def is_ready(host: str, port: int) -> bool:
-    """Whether /ping answers 200."""
-    try:
-        return _ask(host, port, "GET", "/ping", 5.0).status == 200
-    except OSError:
-        return False
 
 
 def load(host: str, port: int, name: str, directory: Path) -> Loaded | LoadFailed:

@@ -40,7 +40,7 @@ def run(lifeline: int, events: int, directory: str) -> int:
 
     threading.Thread(target=stop_when_alone, daemon=True).start()
     try:
-        model_server.serve(observer=tell)
+        model_server.serve(None, tell)
     except LaunchError as error:
         tell(StartFailed(error.exit_code, str(error)))
         return error.exit_code

@@ -7,14 +7,15 @@ The models' processes do not have the pipe, so what comes from it is the server'
 from __future__ import annotations
 
 import json
-from typing import NamedTuple, Union
+from typing import Any, NamedTuple, Union
 
-from sagemaker_inference_lite.descriptions import Description, ModelDescribed
 from sagemaker_inference_lite.errors import WireError
+from sagemaker_inference_lite.supervision import observer
+from sagemaker_inference_lite.supervision.observer import Listening, ModelFailed, ModelLoaded, Ready
 
 
 class StartFailed(NamedTuple):
-    """The server has ended, or is about to, because it cannot start or go on.
+    """The server is about to end, because it cannot start or go on.
 
     Attributes:
         exit_code: What it exits with.
@@ -25,13 +26,15 @@ class StartFailed(NamedTuple):
     message: str
 
 
-Event = Union[StartFailed, ModelDescribed]
+Event = Union[StartFailed, observer.Event]
+
+_KINDS: tuple[type[Any], ...] = (StartFailed, Listening, Ready, ModelLoaded, ModelFailed)
+_BY_NAME = {kind.__name__: kind for kind in _KINDS}
 
 
 def encode(event: Event) -> bytes:
     """The line of an event."""
-    values = [event.model, *event.description] if isinstance(event, ModelDescribed) else list(event)
-    return json.dumps([type(event).__name__, *values]).encode("ascii") + b"\n"
+    return json.dumps([type(event).__name__, *event]).encode("ascii") + b"\n"
 
 
 def parse(line: bytes) -> Event:
@@ -42,10 +45,7 @@ def parse(line: bytes) -> Event:
     """
     try:
         name, *values = json.loads(line)
-        if name == StartFailed.__name__:
-            return StartFailed(*values)
-        if name == ModelDescribed.__name__:
-            return ModelDescribed(values[0], Description(*values[1:]))
-    except (ValueError, TypeError, IndexError):
-        pass
-    raise WireError(f"{line[:50]!r} is no event of a server's")
+        event: Event = _BY_NAME[name](*values)
+    except (ValueError, TypeError, KeyError):
+        raise WireError(f"{line[:50]!r} is no event of a server's") from None
+    return event

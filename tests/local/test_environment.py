@@ -17,7 +17,7 @@ BASE = Path("/b")
 
 
 def test_what_serve_sets() -> None:
-    """Where the models are, how many they may be, and that it listens at one address; nothing that was not asked for."""
+    """Where the models are, how many they may be, and that it listens at one address; nothing else."""
     environ = server_environment({"HOME": "/h"}, Asked(), BASE, 8081, several=True)
     assert environ == {
         "HOME": "/h",
@@ -57,7 +57,7 @@ def test_options_win_over_variables_and_env_over_both() -> None:
 
 
 def test_what_the_command_itself_says_cannot_be_set() -> None:
-    """--env is refused for what the command must know itself, with what says it instead, and for values that are none."""
+    """--env is refused for what the command must know itself, with what says it instead, and for no values."""
     with pytest.raises(SettingsError) as caught:
         environment.check_variables({}, [("SAGEMAKER_BIND_TO_PORT", "1"), ("SAGEMAKER_BASE_DIR", "/x")])
     assert caught.value.problems == (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sagemaker_inference_lite.local.layout import laid_out, place
-from sagemaker_inference_lite.local.model_paths import find_models
+from sagemaker_inference_lite.local.model_paths import ModelPathError, find_models
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_one_model_is_where_the_platform_puts_it(tmp_path: Path) -> None:
         linked = layout.base_dir / "model" / "iris.joblib"
         path.write_bytes(b"2")
         assert linked.read_bytes() == b"2"
-        assert layout.shown == ((str(linked), str(path)),)
+        assert layout.shown == ((str(linked), str(path)), (str(linked.parent), str(path)))
     assert not layout.base_dir.exists()
     assert path.exists()
 
@@ -69,7 +69,7 @@ def test_an_archive_is_unpacked_anew(tmp_path: Path, temporary: Path) -> None:
         place(model, directory)
         assert (directory / "model").read_bytes() == b"2"
         packed.write_bytes(b"no archive")
-        with pytest.raises(Exception, match="."):
+        with pytest.raises(ModelPathError):
             place(model, directory)
         assert (directory / "model").read_bytes() == b"2"
         assert len(list(layout.base_dir.glob("model-*"))) == 1

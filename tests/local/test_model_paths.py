@@ -64,7 +64,7 @@ def test_directories_and_archives_are_models(tmp_path: Path) -> None:
 
 
 def test_a_directory_of_several(tmp_path: Path) -> None:
-    """A directory that is no model itself stands for those in it, in the order of their names; the rest is passed by."""
+    """A directory that is no model itself stands for those in it, by their names; the rest is passed by."""
     put(tmp_path / "b.joblib")
     put(tmp_path / "a/code/inference.py")
     put(tmp_path / "c.tar.gz")
@@ -92,7 +92,7 @@ def test_a_name_makes_several(tmp_path: Path) -> None:
 
 
 def test_any_directory_may_be_meant_for_a_handler(tmp_path: Path) -> None:
-    """With a handler of the user's own a directory without anything that is known is a model too, but not an empty one."""
+    """With a handler of the user's own a directory of anything is a model too, but not an empty one."""
     put(tmp_path / "m/weights.bin")
     (model,) = find_models([str(tmp_path / "m")], has_handler=True).models
     assert model.kind is Kind.DIRECTORY
