@@ -45,7 +45,6 @@ def _host(context: click.Context, parameter: click.Parameter, value: str) -> str
     "--access-log/--no-access-log", default=True, help="A line per request: SAGEMAKER_MODEL_SERVER_ACCESS_LOG."
 )
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="Any other variable.")
-@click.option("--reload", "reloads", is_flag=True, help="Replace workers when a model's code or file changes.")
 @click.option("--settings", "shows_settings", is_flag=True, help="Show the settings that would be in force, and end.")
 @click.pass_obj
 def command(
@@ -59,7 +58,6 @@ def command(
     timeout: int | None,
     access_log: bool,
     variables: tuple[tuple[str, str], ...],
-    reloads: bool,
     shows_settings: bool,
 ) -> int:
     """Serve models on this machine, as a container would.
@@ -72,7 +70,7 @@ def command(
     \b
     Examples:
       sagemaker-inference-lite serve model.joblib
-      sagemaker-inference-lite serve --model churn=churn.ubj --model fraud=fraud/ --reload
+      sagemaker-inference-lite serve --model churn=churn.ubj --model fraud=fraud/
 
     \b
     Exit status: 0 after Ctrl-C or SIGTERM, 2 for options, paths and settings that cannot be used, 3 where
@@ -93,4 +91,4 @@ def command(
         settings.show(environment.shown(environ, asked, models.several))
         return 0
     environment.check_installed(environ)
-    return Serving(environ, asked, models, ServeScreen(), reloads).run()
+    return Serving(environ, asked, models, ServeScreen()).run()

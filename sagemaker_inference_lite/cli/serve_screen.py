@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,7 +47,6 @@ class ServeScreen:
         self._console = terminal.console("serve")
         self._shown: Sequence[tuple[str, str]] = ()
         self._status: Status | None = None
-        self._had_terminal = terminal.is_terminal(sys.stdin) or terminal.is_terminal(sys.stdout)
 
     def show_instead(self, shown: Sequence[tuple[str, str]]) -> None:
         """From now on show the second text of a pair for the first, in lines of the server's."""
@@ -97,10 +95,6 @@ class ServeScreen:
         example = next((model for model in models if model.known.example), models[0])
         self._print(f"  {curl_line(example)}")
         self._print("")
-
-    def is_hung_up(self) -> bool:
-        """Whether the terminal that this was started at is gone."""
-        return self._had_terminal and not (terminal.is_terminal(sys.stdin) or terminal.is_terminal(sys.stdout))
 
     def close(self) -> None:
         """Leave the terminal as it was."""

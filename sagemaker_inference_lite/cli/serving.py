@@ -56,17 +56,13 @@ class Serving:
         asked: What the options say.
         models: What to serve.
         screen: Where it shows what happens.
-        reloads: Whether to replace workers when what they serve changes.
     """
 
-    def __init__(
-        self, environ: Mapping[str, str], asked: Asked, models: Models, screen: ServeScreen, reloads: bool
-    ) -> None:
+    def __init__(self, environ: Mapping[str, str], asked: Asked, models: Models, screen: ServeScreen) -> None:
         self._environ = environ
         self._asked = asked
         self._models = models
         self._screen = screen
-        self._reloads = reloads
         self._events = EventStream()
         self._signals = _Signals()
 
@@ -216,9 +212,6 @@ class _Run:
         return Served(model.name, model.path, url, self._known.get(known_as, ModelLoaded(model.name, 0.0)))
 
     def _signalled(self, number: int, server: ServerProcess) -> None:
-        if number == signal.SIGHUP and not self._screen.is_hung_up():
-            server.send(signal.SIGHUP)
-            return
         self._stops.append(number)
         self._screen.end_progress()
         if len(self._stops) == 1:
