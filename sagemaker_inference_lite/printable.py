@@ -35,5 +35,6 @@ def text_of(value: object) -> str:
 
 
 def named(error: BaseException) -> str:
-    """An error's type and text, as text_of() has it."""
-    return f"{type(error).__name__}: {text_of(error)}"
+    """An error's type and text, as text_of() has it; its type alone where it has no text."""
+    text = text_of(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -70,3 +70,4 @@ def test_values_that_are_no_text() -> None:
     assert text_of(b"\xff\n") == "b'\\xff\\n'"
     assert text_of(Odd()) == "its text cannot be had: TypeError"
     assert named(ValueError("a\ud800\nb")) == "ValueError: a\\ud800\nb"
+    assert named(MemoryError()) == "MemoryError"

@@ -81,7 +81,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # These stand on top, for people.
     "local": BASE | LAUNCH | REQUEST | {"worker", "model_server"},
     "prepare": BASE | LAUNCH,
-    "cli": BASE | LAUNCH | REQUEST | {"model_server", "local", "prepare"},
+    "inspection": BASE | REQUEST,
+    "cli": BASE | LAUNCH | REQUEST | {"inspection", "model_server", "local", "prepare"},
     "__main__": {"cli"},
 }
 

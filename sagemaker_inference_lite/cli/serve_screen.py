@@ -90,7 +90,8 @@ class ServeScreen:
         for model in models:
             what = ", ".join(filter(None, (model.known.description, model.known.takes)))
             self._print(f"  {model.name.ljust(width)}  {what or model.path}", "bold")
-        self._print(f"  {'at'.ljust(width)}  {address}    Ctrl-C stops it", "bold")
+        self._print("")
+        self._print(f"  {address}    Ctrl-C stops it", "bold")
         self._print("")
         example = next((model for model in models if model.known.example), models[0])
         self._print(f"  {curl_line(example)}")

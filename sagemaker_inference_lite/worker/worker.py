@@ -151,12 +151,14 @@ def _description(handle: Handle) -> events.Description:
 
 def _failed_load(job: Job, error: BaseException) -> End:
     """Log why the model cannot be loaded, and tell it to whoever wanted the model, under one id."""
+    is_memory = is_memory_error(error)
     error_id, sentence = uuid.uuid4().hex, tracebacks.sentence_of(error)
+    sentence = f"it ran out of memory: {sentence}" if is_memory else sentence
     shown = tracebacks.exc_info(error) if job.is_first_failure(sentence) else None
     logger.error("the model could not be loaded, error id %s: %s", error_id, sentence, exc_info=shown)
     trace = tracebacks.text_of(error) if job.options.expose_tracebacks else ""
     job.tell(events.LoadFailure(error_id, sentence, _is_final(error), trace))
-    return End.LOAD_MEMORY if is_memory_error(error) else End.LOAD_FAILED
+    return End.LOAD_MEMORY if is_memory else End.LOAD_FAILED
 
 
 # Mistakes in a program's or an image's text, which are there at the next try too.

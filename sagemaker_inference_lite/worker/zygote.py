@@ -387,7 +387,7 @@ class Zygote:
                 continue
             if now > slot.load_deadline:
                 seconds = self._settings.startup_timeout
-                message = f"The model did not load within {seconds} seconds (SAGEMAKER_STARTUP_TIMEOUT)."
+                message = f"It did not load within {seconds} seconds (SAGEMAKER_STARTUP_TIMEOUT)."
             elif slot.page.overran(limit):
                 message = f"The model took longer than {limit} seconds for a request (SAGEMAKER_MODEL_SERVER_TIMEOUT)."
             else:

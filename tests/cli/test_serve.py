@@ -44,7 +44,7 @@ def test_a_model_s_file_at_a_terminal(start: Start, tmp_path: Path) -> None:
     joblib.dump(linear.LinearRegression().fit([[0, 0, 0], [1, 2, 3]], [0, 1]), tmp_path / "my price.joblib")
     server = start("serve", "my price.joblib", terminal=True)
     assert server.until(r"^  my-price  (.*)$") == "LinearRegression (scikit-learn), rows of 3 numbers"
-    url = server.until(r"at +(http://127\.0\.0\.1:\d+)")
+    url = server.until(r"^  (http://127\.0\.0\.1:\d+) ")
     line = server.until(r"^  (curl .*)$")
     assert line == f"curl {url}/invocations -H 'Content-Type: application/json' -d '[[0.0, 0.0, 0.0]]'"
     assert request_of(line).status_code == 200
@@ -96,7 +96,7 @@ def test_several_models_into_a_pipe(served: Running) -> None:
     assert "nothing_of_this_name" in served.until("^wrong: not loaded. (.*)$")
     assert b"\x1b" not in served.seen
     assert b"\r" not in served.seen
-    url = served.until(r"at +(http://127\.0\.0\.1:\d+)$|at +(http://127\.0\.0\.1:\d+) ")
+    url = served.until(r"^  (http://127\.0\.0\.1:\d+) ")
     answer = requests.post(f"{url}/models/right/invoke", json=[1], timeout=60)
     assert answer.json() == {"by": "right", "got": [1]}
     assert requests.get(f"{url}/models", timeout=60).status_code == 200

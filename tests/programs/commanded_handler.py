@@ -108,7 +108,7 @@ def do_late_failure(argument, context):
 
 
 def do_memory(argument, context):
-    raise MemoryError("no room for the model")
+    raise MemoryError("no room for the model") if not argument else MemoryError
 
 
 def do_allocate(argument, context):

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
+import http.server
 import io
 import os
 import stat
 import tarfile
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any, Callable
@@ -64,6 +67,7 @@ def zipped(*members: tuple[str, bytes]) -> bytes:
     return out.getvalue()
 
 
+NOISE = os.urandom(100_000)
 LONG = "/".join(["d" * 90] * 3 + ["f" * 120])
 
 
@@ -120,6 +124,25 @@ def test_names_that_are_not_ascii(start: Callable[..., Server], tmp_path: Path) 
     assert server.stop() == 0
 
 
+def test_an_archive_that_is_downloaded(start: Callable[..., Server], tmp_path: Path) -> None:
+    """Where that is allowed; it is unpacked, or refused, as a file is."""
+    (tmp_path / "whole").write_bytes(tar(("weights", NOISE)))
+    (tmp_path / "half").write_bytes(tar(("weights", NOISE))[:50_000])
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
+        threading.Thread(target=files.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{files.server_port}"
+        server = start(SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_ALLOW_MODEL_DOWNLOAD="true").ready()
+        assert load(server, f"{address}/whole")[0] == 200
+        assert (Path(server.invoke("cwd", "m").text) / "weights").read_bytes() == NOISE
+        status, message = load(server, f"{address}/half", "half")
+        assert (status, message.startswith(f"{address}/half is truncated or corrupt: ")) == (400, True)
+        assert load(server, f"{address}/none", "none")[0] == 400
+        assert len(unpacked(server)) == 1
+        files.shutdown()
+    assert server.stop() == 0
+
+
 REFUSED_ENTRIES: dict[str, tuple[tarfile.TarInfo | tuple[str, bytes], str]] = {
     "link": (
         member("x", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
@@ -166,9 +189,6 @@ def test_an_entry_of_a_zip_file_that_is_refused(multi: Server, tmp_path: Path, n
     status, message = load(multi, archive)
     assert (status, message.startswith(f"{archive} is not unpacked: its entry {name} ")) == (400, True)
     assert unpacked(multi) == []
-
-
-NOISE = os.urandom(100_000)
 
 
 @pytest.mark.parametrize("pack", [tar, zipped])

@@ -100,6 +100,7 @@ LOAD_FAILURES = {
     "signal 40": (500, "ended by signal 40 while it loaded the model"),
     "raise": (500, "ValueError: the secret of the traceback"),
     "memory": (507, "MemoryError: no room for the model"),
+    "memory without a word": (507, "it ran out of memory: MemoryError"),
     "exit 3": (500, "SystemExit: 3"),
     "die SIGSEGV": (500, "ended by SIGSEGV while it loaded the model"),
     "die SIGKILL": (507, "most likely the container ran out of memory"),
