@@ -66,8 +66,14 @@ def command(
       sagemaker-inference-lite invoke -f rows.npy --repeat 1000 --concurrency 4
 
     \b
-    Exit status: 0 for an answer of status 2xx, 3 for 3xx, 4 for 4xx, 5 for 5xx, 1 without an answer, 2 where
-    the options cannot be used, 130 after Ctrl-C. With --repeat that of the worst answer.
+    Exit status, with --repeat that of the worst answer:
+      0    an answer of status 2xx
+      3    of 3xx
+      4    of 4xx
+      5    of 5xx
+      1    no answer
+      2    options that cannot be used
+      130  Ctrl-C
     """
     from sagemaker_inference_lite.cli import invoking
 

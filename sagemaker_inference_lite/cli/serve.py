@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import click
 
+from sagemaker_inference_lite.cli import terminal
 from sagemaker_inference_lite.local.environment import LOOPBACK
 
 
@@ -73,9 +74,16 @@ def command(
       sagemaker-inference-lite serve --model churn=churn.ubj --model fraud=fraud/
 
     \b
-    Exit status: 0 after Ctrl-C or SIGTERM, 2 for options, paths and settings that cannot be used, 3 where
-    Java or the port is missing, 4 for the handler, 5 where the start took too long, 6 for a model that cannot
-    be loaded, 7 for its requirements, 130 for Ctrl-C before it served, 1 for anything else.
+    Exit status:
+      0    after Ctrl-C or SIGTERM, once what was in flight is answered
+      2    options, paths or settings that cannot be used
+      3    no Java, or a port that was asked for and is in use
+      4    the handler cannot be imported
+      5    the start took too long
+      6    no model could be loaded
+      7    a model's requirements cannot be installed
+      130  Ctrl-C before it served, or twice
+      1    anything else
     """
     from sagemaker_inference_lite.cli import settings
     from sagemaker_inference_lite.cli.serve_screen import ServeScreen
@@ -91,4 +99,6 @@ def command(
         settings.show(environment.shown(environ, asked, models.several))
         return 0
     environment.check_installed(environ)
+    if models.several and not environment.is_loopback(host):
+        terminal.warning(f"Whoever reaches {host} can load models into this server, and run code with them.")
     return Serving(environ, asked, models, ServeScreen()).run()

@@ -44,6 +44,12 @@ class Phase(Enum):
     SERVING = "serving"
 
 
+class _Loading(NamedTuple):
+    """A model is about to be loaded."""
+
+    name: str
+
+
 class _Served(NamedTuple):
     """All that can be loaded is."""
 
@@ -174,6 +180,8 @@ class _Run:
                 _in_background(self._load_all)
             else:
                 self._soon(_Served())
+        elif isinstance(event, _Loading):
+            self._screen.progress(f"loading {event.name}")
         elif isinstance(event, _Served):
             self._show_served()
         elif isinstance(event, (Loaded, LoadFailed)):
@@ -238,6 +246,7 @@ class _Run:
 
     def _load_all(self) -> None:
         for model in self._models.models:
+            self._events.put(_Loading(model.name))
             directory = self._layout.directories[model.name]
             self._events.put(management.load(self._host, self._port, model.name, directory))
 

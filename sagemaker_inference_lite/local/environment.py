@@ -143,6 +143,11 @@ def free_port(host: str) -> int:
     return next((port for port in (DEFAULT_PORT, *_FREE_PORTS) if is_free(host, port)), DEFAULT_PORT)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens at a host."""
+    return host == "localhost" or host.startswith("127.")
+
+
 def reached_at(host: str) -> str:
     """The address at which this machine reaches what listens at a host."""
     return LOOPBACK if host == "0.0.0.0" else host

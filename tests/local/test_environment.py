@@ -85,3 +85,15 @@ def test_no_java_says_which_extra_brings_it(tmp_path: Path) -> None:
     """What is missing is said before anything starts, with the extra of a laptop."""
     with pytest.raises(JavaNotFoundError, match=r"pip install 'sagemaker_inference_lite\[local\]'"):
         environment.check_installed({"JAVA_HOME": str(tmp_path)})
+
+
+def test_hosts() -> None:
+    """Which hosts only this machine reaches, and how it reaches what listens at all of its addresses."""
+    assert [environment.is_loopback(host) for host in ("127.0.0.1", "localhost", "0.0.0.0", "10.0.0.1")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert environment.reached_at("0.0.0.0") == "127.0.0.1"
+    assert environment.reached_at("10.0.0.1") == "10.0.0.1"
