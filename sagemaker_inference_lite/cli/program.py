@@ -24,7 +24,7 @@ _STDOUT = 1
 @click.group(
     cls=LazyGroup,
     commands_package="sagemaker_inference_lite.cli",
-    command_names=("pack", "unpack", "settings", "prepare", "completion"),
+    command_names=("serve", "invoke", "pack", "unpack", "settings", "prepare", "completion"),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=True,
 )

@@ -30,6 +30,15 @@ def command(environ: Mapping[str, str], explain: bool, markdown: bool, as_json: 
     if markdown:
         click.echo(markdown_table())
         return
+    show(environ, explain, as_json)
+
+
+def show(environ: Mapping[str, str], explain: bool = False, as_json: bool = False) -> None:
+    """Print the settings of an environment.
+
+    Raises:
+        SettingsError: Values cannot be used; it names them all.
+    """
     for sentence in (*warnings_for(environ), *properties.warnings_for(environ)):
         terminal.warning(sentence)
     properties.read_settings(environ)  # which names the mistakes in variables of MMS's too

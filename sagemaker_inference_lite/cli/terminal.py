@@ -23,18 +23,18 @@ class MissingExtraError(InferenceLiteError):
 
 def error(message: str) -> None:
     """One message about what has gone wrong, on stderr."""
-    click.secho(f"error: {message}", err=True, fg="red", color=_is_coloured(sys.stderr))
+    click.secho(f"error: {message}", err=True, fg="red", color=is_coloured(sys.stderr))
 
 
 def warning(message: str) -> None:
     """One message about what is not as it should be, on stderr."""
-    click.secho(f"warning: {message}", err=True, fg="yellow", color=_is_coloured(sys.stderr))
+    click.secho(f"warning: {message}", err=True, fg="yellow", color=is_coloured(sys.stderr))
 
 
 def hint(message: str) -> None:
     """What to do about it, below the message."""
     for line in message.splitlines():
-        click.secho(f"  {line}".rstrip(), err=True, dim=True, color=_is_coloured(sys.stderr))
+        click.secho(f"  {line}".rstrip(), err=True, dim=True, color=is_coloured(sys.stderr))
 
 
 def console(command: str, *, stderr: bool = False) -> Console:
@@ -50,7 +50,7 @@ def console(command: str, *, stderr: bool = False) -> Console:
     module = library("rich.console", command)
     stream = sys.stderr if stderr else sys.stdout
     made: Console = module.Console(
-        stderr=stderr, no_color=not _is_coloured(stream), highlight=False, soft_wrap=not is_terminal(stream)
+        stderr=stderr, no_color=not is_coloured(stream), highlight=False, soft_wrap=not is_terminal(stream)
     )
     return made
 
@@ -86,6 +86,7 @@ def is_terminal(stream: TextIO | None) -> bool:
         return False
 
 
-def _is_coloured(stream: TextIO | None) -> bool:
+def is_coloured(stream: TextIO | None) -> bool:
+    """Whether what is written there may be coloured."""
     # NO_COLOR: set to anything but "" it asks for none (no-color.org). "dumb" is a terminal that knows no colours.
     return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

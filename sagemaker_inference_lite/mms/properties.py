@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Union
 
@@ -32,6 +32,12 @@ _REQUEST_LIMIT = ("MMS_DEFAULT_RESPONSE_TIMEOUT_SECONDS", "MMS_DEFAULT_RESPONSE_
 # Settings of ours that MMS's own variables overrule.
 OVERRULED_BY = {"SAGEMAKER_MODEL_SERVER_TIMEOUT": _REQUEST_LIMIT}
 _LIMIT_OF_OURS = "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS"
+
+_OVERRULING = {
+    _LIMIT_OF_OURS: _REQUEST_LIMIT,
+    "SAGEMAKER_MODEL_SERVER_WORKERS": ("MMS_DEFAULT_WORKERS_PER_MODEL",),
+    "SAGEMAKER_HANDLER": ("MMS_DEFAULT_SERVICE_HANDLER",),
+}
 
 # What MMS knows and does nothing here, with what does it instead.
 WITHOUT_EFFECT = {
@@ -111,6 +117,23 @@ def server_properties(
     if not settings.multi_model:
         properties["load_models"] = f"{SINGLE_MODEL_NAME}={settings.model_dir}"
     return properties
+
+
+def without_overruling(environ: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """The environment without what would overrule these variables of ours."""
+    left_out = {other for name in names for other in _OVERRULING.get(name, ())}
+    return {name: value for name, value in environ.items() if name not in left_out}
+
+
+def listening_at(host: str, port: int, with_management: bool) -> dict[str, str]:
+    """The variables that make the front end listen at one address instead of at all of the machine's.
+
+    Args:
+        with_management: Whether models are loaded and unloaded there too.
+    """
+    address = f"http://{host}:{port}"
+    names = ["MMS_INFERENCE_ADDRESS", *(["MMS_MANAGEMENT_ADDRESS"] if with_management else [])]
+    return dict.fromkeys(names, address)
 
 
 def backstop_seconds(settings: Settings) -> int:
