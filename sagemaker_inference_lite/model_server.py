@@ -63,9 +63,10 @@ def start_model_server(handler_service: str | None = None) -> None:
     """Serve the model, or the models, of this container until it is asked to stop.
 
     Reads SAGEMAKER_* and MMS_* from the environment (see ``settings``), launches Multi Model Server and supervises it.
-    Returns after SIGTERM or SIGINT, once every answer that was owed has been given or
-    SAGEMAKER_MODEL_SERVER_DRAIN_SECONDS have passed, and within 28 seconds in any case. A second signal ends
-    everything at once. Signals are handled only where this is called from the main thread.
+    SIGHUP has models loaded anew, by workers that then take over from the others: what has changed in a model's files
+    and its code is served without a restart. Returns after SIGTERM or SIGINT, once every request in flight has been
+    answered or SAGEMAKER_MODEL_SERVER_DRAIN_SECONDS have passed, and within 28 seconds in any case. A second signal
+    ends everything at once. Signals are handled only where this is called from the main thread.
 
     Meanwhile file descriptors 1 and 2 of this process are pipes that are always emptied: what is printed is passed on
     line by line, and nobody who prints waits for whoever reads it. Those that were closed lead to /dev/null afterwards.
@@ -90,12 +91,14 @@ def start_model_server(handler_service: str | None = None) -> None:
     serve(handler_service, observer.ignore)
 
 
-def serve(handler_service: str | None, observe: observer.Observer) -> None:
+def serve(handler_service: str | None, observe: observer.Observer, reloads_handler: bool = False) -> None:
     """The same, for a program that shows people what happens: it is told what that is.
 
     Args:
         handler_service: As for start_model_server().
         observe: Called in this thread with each event; it must not wait for anything.
+        reloads_handler: Have each worker import the handler service by itself, so that a reload (SIGHUP) takes it in
+            as it is then.
     """
     uncaught.end_in_one_sentence()
     environ = dict(os.environ)
@@ -107,7 +110,8 @@ def serve(handler_service: str | None, observe: observer.Observer) -> None:
     settings = properties.read_settings(environ)
     logging.getLogger("sagemaker_inference_lite").setLevel(settings.container_log_level)
     with Loop() as loop, private_directory("sil-") as directory:
-        _serve(_Server(settings, environ, loop, directory, observe), handler_service or settings.handler)
+        server = _Server(settings, environ, loop, directory, observe, reloads_handler)
+        _serve(server, handler_service or settings.handler)
 
 
 def _serve(new_server: _Server, handler_service: str | None) -> None:
@@ -128,8 +132,10 @@ class _Server:
         loop: Loop,
         directory: Path,
         observe: observer.Observer,
+        reloads_handler: bool,
     ) -> None:
         self._observe = observe
+        self._reloads_handler = reloads_handler
         self._settings = settings
         self._environ = environ
         self._loop = loop
@@ -258,6 +264,7 @@ class _Server:
         for name in ("max_request_size", "max_response_size"):
             argv += [f"--{name.replace('_', '-')}={self._in_force[name]}"]
         argv += [] if self._observe is observer.ignore else ["--describe"]
+        argv += [f"--not-imported={self._handler}"] if self._reloads_handler else []
         argv += ["--decode-input"] if self._in_force["decode_input_request"].lower() == "true" else []
         argv += [] if self._requirements is None else [f"--packages={self._packages}"]
         # Where a relative handler may be.
@@ -326,7 +333,19 @@ class _Server:
         while not self._loop.stop_requests:
             self._loop.turn()
             self._check_processes()
+            self._reload_if_asked_to()
             self._check_zygote_responds()
+
+    def _reload_if_asked_to(self) -> None:
+        if not self._loop.reload_requests:
+            return
+        self._loop.reload_requests.clear()
+        if self._is_ready:
+            assert self._front_end is not None
+            logger.info("reloading (SIGHUP): new workers load the models, and take over from the others")
+            self._front_end.command("reload")
+        else:
+            logger.warning("SIGHUP is ignored: there is nothing to reload before the model is loaded")
 
     def _check_zygote_responds(self) -> None:
         assert self._zygote is not None
@@ -378,6 +397,10 @@ class _Server:
             self._observe(observer.ModelLoaded(event["model"], seconds, *event["description"]))
             self._has_model = True
             self._note_ready()
+        elif event["event"] == "model reloaded":
+            self._observe(observer.Reloaded(event["model"], event["seconds"]))
+        elif event["event"] == "reload failed":
+            self._observe(observer.ReloadFailed(event["model"], event["message"]))
         elif event["event"] == "load failed":
             self._observe(observer.ModelFailed(event["model"], event["message"]))
         elif event["event"] == "model failed":

@@ -17,7 +17,10 @@ import java.nio.charset.StandardCharsets;
  */
 final class Frames {
 
-    /** name, path, batch size, handler, GPU (-1 for none). */
+    /**
+     * name, path, batch size, handler, GPU (-1 for none), and of a worker that replaces another in a
+     * reload the number of that reload and how many workers it has (0 and 0 of all others).
+     */
     static final byte LOAD = 'L';
     /** count, padding (as text), and each request as {@link Invocation} writes it. */
     static final byte REQUESTS = 'R';
@@ -46,7 +49,13 @@ final class Frames {
     private Frames() {}
 
     static void writeLoad(
-            ByteBuf out, String name, String path, int batchSize, String handler, int gpu) {
+            ByteBuf out,
+            String name,
+            String path,
+            int batchSize,
+            String handler,
+            int gpu,
+            Generation generation) {
         out.writeLong(0);
         out.writeByte(LOAD);
         writeText(out, name);
@@ -54,6 +63,8 @@ final class Frames {
         out.writeInt(batchSize);
         writeText(out, handler);
         out.writeInt(gpu);
+        out.writeInt(generation.number);
+        out.writeInt(generation.size);
         out.setLong(0, out.writerIndex() - LENGTH_BYTES);
     }
 

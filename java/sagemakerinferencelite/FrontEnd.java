@@ -56,7 +56,8 @@ import org.apache.logging.log4j.util.StackLocatorUtil;
  *       waits for the other, and /ping for none of them.
  *   <li>Nothing is printed at the start: that the models are ready is for others to say.
  *   <li>A failure to start is one line on standard error and exit status 1.
- *   <li>Standard input is the parent's command channel. Nothing listens and no model is loaded
+ *   <li>Standard input is the parent's command channel. A line {@code reload} replaces the workers
+ *       of all models. Nothing listens and no model is loaded
  *       before a line {@code start}, so that this process can get ready while the parent readies
  *       what it needs. A line {@code drain} makes the process answer what it has taken, refuse what
  *       comes after (see {@link Traffic}) and exit with status 0; the parent bounds the time by
@@ -69,6 +70,9 @@ public final class FrontEnd {
 
     private static final CountDownLatch START_REQUESTED = new CountDownLatch(1);
     private static final CountDownLatch DRAIN_REQUESTED = new CountDownLatch(1);
+
+    /** Replaces the workers of all models; nothing before there are any. */
+    private static volatile Runnable reload = () -> {};
 
     private static final int MANAGEMENT_THREADS = 2;
 
@@ -120,6 +124,7 @@ public final class FrontEnd {
             FrontEnd frontEnd = new FrontEnd(ConfigManager.getInstance());
             START_REQUESTED.await();
             frontEnd.start();
+            reload = frontEnd.models::reload;
             DRAIN_REQUESTED.await();
             frontEnd.traffic.drain();
             exit(0);
@@ -203,6 +208,8 @@ public final class FrontEnd {
                                         START_REQUESTED.countDown();
                                     } else if (line.equals("drain")) {
                                         DRAIN_REQUESTED.countDown();
+                                    } else if (line.equals("reload")) {
+                                        reload.run();
                                     }
                                 }
                             } catch (IOException e) {

@@ -75,6 +75,13 @@ final class ModelWorkers {
         }
     }
 
+    /** New workers, which are not asked anything before all of them have loaded the model. */
+    private static final class Reload {
+        private final List<Worker> fresh = new ArrayList<>();
+        private final Set<Worker> loading = new HashSet<>();
+        private final CompletableFuture<Void> done = new CompletableFuture<>();
+    }
+
     private final Model model;
     private final Workers all;
     private final int capacity;
@@ -98,6 +105,11 @@ final class ModelWorkers {
     private boolean gathering;
 
     private final List<Scaling> scalings = new ArrayList<>();
+
+    /** Null where none is under way. */
+    private Reload reload;
+
+    private int reloads;
 
     ModelWorkers(Model model, Workers all, int capacity) {
         this.model = model;
@@ -173,7 +185,7 @@ final class ModelWorkers {
         if (count > 0) {
             all.reserve(count);
             for (int i = 0; i < count; i++) {
-                added.add(all.newWorker(model, this));
+                added.add(all.newWorker(model, this, Generation.FIRST));
             }
             workers.addAll(added);
         }
@@ -217,6 +229,127 @@ final class ModelWorkers {
         all.free(before - workers.size());
     }
 
+    // -- Reload --
+
+    /**
+     * Replaces all workers by as many new ones, which load the model as it is now. Ends once these
+     * have taken over; the others go when they have answered. Ends with an exception where one of the
+     * new ones cannot load the model: then the others go on.
+     */
+    CompletableFuture<Void> reload() {
+        Reload begun;
+        try {
+            begun = beginReload();
+        } catch (RequestException e) {
+            CompletableFuture<Void> refused = new CompletableFuture<>();
+            refused.completeExceptionally(e);
+            return refused;
+        }
+        begun.fresh.forEach(Worker::connect);
+        return begun.done;
+    }
+
+    private synchronized Reload beginReload() {
+        refuseIfLeaving();
+        if (reload != null) {
+            throw RequestException.conflict("Model " + name() + " is being reloaded.");
+        }
+        Reload begun = new Reload();
+        if (workers.isEmpty()) {
+            begun.done.complete(null);
+            return begun;
+        }
+        all.reserve(workers.size());
+        Generation generation = new Generation(++reloads, workers.size());
+        for (int i = 0; i < generation.size; i++) {
+            begun.fresh.add(all.newWorker(model, this, generation));
+        }
+        begun.loading.addAll(begun.fresh);
+        reload = begun;
+        return begun;
+    }
+
+    /** Whether it is a new worker of a reload, which then goes on. */
+    private boolean isReloaded(Worker worker) {
+        List<Worker> ended = new ArrayList<>();
+        List<Assignment> next = new ArrayList<>();
+        Reload complete = null;
+        boolean isOutOfBounds = false;
+        synchronized (this) {
+            if (reload == null || !reload.fresh.contains(worker)) {
+                return false;
+            }
+            reload.loading.remove(worker);
+            if (reload.loading.isEmpty()) {
+                complete = reload;
+                takeOver(ended, next);
+                isOutOfBounds =
+                        workers.size() < model.getMinWorkers()
+                                || workers.size() > model.getMaxWorkers();
+            }
+        }
+        if (complete != null) {
+            next.forEach(Assignment::begin);
+            ended.forEach(Worker::shutdown);
+            complete.done.complete(null);
+            if (isOutOfBounds) {
+                scale(model.getMinWorkers(), model.getMaxWorkers()); // which was asked for meanwhile
+            }
+            endReached();
+        }
+        return true;
+    }
+
+    private void takeOver(List<Worker> ended, List<Assignment> next) {
+        for (Worker each : workers) {
+            // One that is busy ends when it has answered: see goOn().
+            if (each.batch == null) {
+                ended.add(each);
+            }
+        }
+        all.free(workers.size());
+        workers.clear();
+        idle.clear();
+        resting.clear();
+        workers.addAll(reload.fresh);
+        idle.addAll(reload.fresh);
+        reload = null;
+        Assignment assignment = assign(workers.get(0).loop());
+        while (assignment != null) {
+            next.add(assignment);
+            assignment = assign(assignment.worker.loop());
+        }
+    }
+
+    /** Whether the worker is of a reload, which has failed then. */
+    private boolean failsReload(Worker worker, RequestException reason) {
+        Reload failed;
+        synchronized (this) {
+            if (reload == null || !reload.fresh.contains(worker)) {
+                return false;
+            }
+            failed = takeReload();
+        }
+        end(failed, reason);
+        return true;
+    }
+
+    private Reload takeReload() {
+        Reload taken = reload;
+        reload = null;
+        if (taken != null) {
+            all.free(taken.fresh.size());
+        }
+        return taken;
+    }
+
+    private static void end(Reload failed, RequestException reason) {
+        if (failed != null) {
+            failed.fresh.forEach(Worker::shutdown);
+            failed.done.completeExceptionally(reason);
+        }
+    }
+
     synchronized List<WorkerThread> workers() {
         return new ArrayList<>(workers);
     }
@@ -250,11 +383,16 @@ final class ModelWorkers {
     }
 
     void loaded(Worker worker) {
-        makeIdle(worker);
-        endReached();
+        if (!isReloaded(worker)) {
+            makeIdle(worker);
+            endReached();
+        }
     }
 
-    void loadFailed(RequestException reason) {
+    void loadFailed(Worker worker, RequestException reason) {
+        if (failsReload(worker, reason)) {
+            return;
+        }
         List<Scaling> failed;
         synchronized (this) {
             failed = takeScalings(each -> true);
@@ -280,6 +418,13 @@ final class ModelWorkers {
 
     /** The worker's connection has ended: nobody will answer what it was asked. */
     void lost(Worker worker, boolean failedToLoad, String why) {
+        RequestException whyLost =
+                RequestException.failure(
+                        HttpResponseStatus.INTERNAL_SERVER_ERROR,
+                        "A worker was lost while it loaded the model: " + why);
+        if (failsReload(worker, whyLost)) {
+            return;
+        }
         List<Invocation> owed;
         boolean kept;
         synchronized (this) {
@@ -295,10 +440,7 @@ final class ModelWorkers {
             fail(owed, DIED);
         }
         if (failedToLoad) {
-            loadFailed(
-                    RequestException.failure(
-                            HttpResponseStatus.INTERNAL_SERVER_ERROR,
-                            "A worker was lost while it loaded the model: " + why));
+            loadFailed(worker, whyLost);
         }
     }
 
@@ -549,8 +691,10 @@ final class ModelWorkers {
         List<Worker> ended;
         List<Invocation> owed;
         List<Scaling> unfinished;
+        Reload interrupted;
         synchronized (this) {
             closed = true;
+            interrupted = takeReload();
             // Now: the end of a worker's connection would give them another reason.
             unfinished = takeScalings(each -> true);
             ended = new ArrayList<>(workers);
@@ -567,6 +711,7 @@ final class ModelWorkers {
                 RequestException.conflict(
                         "Model " + name() + " was unloaded by another request while it loaded.");
         unfinished.forEach(each -> each.done.completeExceptionally(unloaded));
+        end(interrupted, unloaded);
         gone.complete(null);
     }
 }

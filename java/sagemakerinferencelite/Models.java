@@ -30,6 +30,14 @@ final class Models {
     /** The zygote's own limit for a load comes first, and knows more (worker/zygote.py, _check_limits). */
     private static final int BEHIND_SECONDS = 2;
 
+    /** Whether models are being loaded anew, and whether that has been asked for again meanwhile. */
+    private enum Reloading {
+        NOT,
+        UNDER_WAY,
+        AND_ONCE_MORE
+    }
+
+    private Reloading reloading = Reloading.NOT;
     private final ConfigManager config;
     private final Workers workers;
     private final EventLoopGroup timers;
@@ -46,6 +54,41 @@ final class Models {
 
     Workers workers() {
         return workers;
+    }
+
+    // -- Reload --
+
+    /**
+     * Has all models loaded anew by new workers, which take over from the others once they have. The
+     * zygote says what came of each. One that is asked for meanwhile follows.
+     */
+    synchronized void reload() {
+        if (reloading != Reloading.NOT) {
+            reloading = Reloading.AND_ONCE_MORE;
+            return;
+        }
+        reloading = Reloading.UNDER_WAY;
+        CompletableFuture<?>[] all =
+                workers.sorted().stream()
+                        .map(each -> each.reload().exceptionally(error -> notReloaded(each, error)))
+                        .toArray(CompletableFuture[]::new);
+        CompletableFuture.allOf(all).whenCompleteAsync((done, error) -> reloaded(), timers);
+    }
+
+    private static Void notReloaded(ModelWorkers model, Throwable error) {
+        LOG.warn(
+                "model {} is not reloaded, and the workers of before go on: {}",
+                model.name(),
+                error.getMessage());
+        return null;
+    }
+
+    private synchronized void reloaded() {
+        boolean isAskedFor = reloading == Reloading.AND_ONCE_MORE;
+        reloading = Reloading.NOT;
+        if (isAskedFor) {
+            reload();
+        }
     }
 
     // -- Load --

@@ -57,6 +57,7 @@ final class Worker extends WorkerThread {
 
     private volatile WorkerState state = WorkerState.WORKER_STARTED;
     private volatile Channel channel;
+    private final Generation generation;
     private volatile int pid = -1;
     /** When what it is busy with was sent to it, on System.nanoTime()'s clock; 0: with nothing. */
     private volatile long busySinceNs;
@@ -76,7 +77,8 @@ final class Worker extends WorkerThread {
             EventLoop loop,
             SocketAddress address,
             int gpu,
-            int number) {
+            int number,
+            Generation generation) {
         super(ConfigManager.getInstance(), loop, number, gpu, model, null, null, number, false);
         this.model = model;
         this.owner = owner;
@@ -84,6 +86,7 @@ final class Worker extends WorkerThread {
         this.address = address;
         this.gpu = gpu;
         this.number = number;
+        this.generation = generation;
         maxAnswer =
                 ((long) ConfigManager.getInstance().getMaxResponseSize() + Frames.HEADROOM_BYTES)
                         * Math.max(1, model.getBatchSize());
@@ -269,7 +272,8 @@ final class Worker extends WorkerThread {
                     model.getModelDir().getAbsolutePath(),
                     Math.max(1, model.getBatchSize()),
                     manifest.getModel().getHandler(),
-                    gpu);
+                    gpu,
+                    generation);
             busySinceNs = System.nanoTime();
             ctx.writeAndFlush(load, ctx.voidPromise());
         }
@@ -312,7 +316,8 @@ final class Worker extends WorkerThread {
                 refusal = Frames.readText(frame);
                 String errorId = Frames.readText(frame);
                 String trace = Frames.readText(frame);
-                owner.loadFailed(RequestException.logged(status, refusal, errorId, trace));
+                owner.loadFailed(
+                        Worker.this, RequestException.logged(status, refusal, errorId, trace));
                 channel.close();
             } else {
                 throw new CorruptedFrameException("an answer of an unexpected kind, " + kind);

@@ -172,11 +172,11 @@ final class Workers extends WorkLoadManager {
         live.addAndGet(-workers);
     }
 
-    Worker newWorker(Model model, ModelWorkers owner) {
+    Worker newWorker(Model model, ModelWorkers owner, Generation generation) {
         int number = count.getAndIncrement();
         int gpus = config.getNumberOfGpu();
         return new Worker(
-                model, owner, loops.next(), zygote, gpus > 0 ? number % gpus : -1, number);
+                model, owner, loops.next(), zygote, gpus > 0 ? number % gpus : -1, number, generation);
     }
 
     /** MMS's ModelManager would scale and unload by it; {@link Models} does both in its place. */

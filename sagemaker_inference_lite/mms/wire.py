@@ -54,6 +54,8 @@ class Load(NamedTuple):
     Attributes:
         gpu_id: The GPU that the front end chose for this worker, None without one.
         batch_size: How many requests may come at once, at least 1.
+        generation: Of a worker that replaces another in a reload: which of the model's reloads it is; 0 of all others.
+        generation_size: How many workers that reload brings.
     """
 
     model_name: str
@@ -61,6 +63,8 @@ class Load(NamedTuple):
     batch_size: int
     handler: str
     gpu_id: int | None
+    generation: int = 0
+    generation_size: int = 0
 
 
 class Parameter(NamedTuple):
@@ -149,8 +153,10 @@ def _parse_load(frame: bytes) -> Load:
     batch_size = _read_int(frame, at)[0]
     handler, at = _text(frame, at + 4)
     gpu_id = _read_int(frame, at)[0]
-    _check_end(frame, at + 4)
-    return Load(model_name, model_path, max(1, batch_size), handler, gpu_id if gpu_id >= 0 else None)
+    generation, generation_size = _read_int(frame, at + 4)[0], _read_int(frame, at + 8)[0]
+    _check_end(frame, at + 12)
+    gpu = gpu_id if gpu_id >= 0 else None
+    return Load(model_name, model_path, max(1, batch_size), handler, gpu, generation, generation_size)
 
 
 def _parse_requests(frame: bytes, tail: bytes) -> list[Request]:

@@ -29,12 +29,14 @@ class Loop:
 
     def __init__(self) -> None:
         self.stop_requests: deque[int] = deque()
+        self.reload_requests: deque[int] = deque()
         self._selector = selectors.DefaultSelector()
         self._receiver, self._sender = socket.socketpair()
         self._receiver.setblocking(False)
         self._sender.setblocking(False)
         self._previous: dict[int, Any] = {}
         self._previous_wakeup = -1
+        self._had_terminal = False
 
     def __enter__(self) -> Loop:
         self._selector.register(self._receiver, selectors.EVENT_READ, self._empty)
@@ -42,6 +44,8 @@ class Loop:
             self._previous_wakeup = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
             for number in STOP_SIGNALS:
                 self._previous[number] = signal.signal(number, self._request_stop)
+            self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._request_reload)
+            self._had_terminal = _has_terminal()
             self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _ignore)
         return self
 
@@ -77,10 +81,24 @@ class Loop:
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
         self.stop_requests.append(number)
 
+    def _request_reload(self, number: int, frame: FrameType | None) -> None:
+        # The kernel sends it, too, when the terminal is closed at which somebody has started this.
+        requests = self.stop_requests if self._had_terminal and not _has_terminal() else self.reload_requests
+        requests.append(number)
+
     def _empty(self) -> None:
         with suppress(BlockingIOError):
             while self._receiver.recv(4096):
                 pass
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a terminal that is not closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def reap_strangers(own: Collection[int]) -> None:

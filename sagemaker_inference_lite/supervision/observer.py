@@ -58,7 +58,31 @@ class ModelFailed(NamedTuple):
     message: str
 
 
-Event = Union[Listening, Ready, ModelLoaded, ModelFailed]
+class Reloaded(NamedTuple):
+    """New workers have loaded a model as it is now, and take over.
+
+    Attributes:
+        model: Its name.
+        seconds: How long that took.
+    """
+
+    model: str
+    seconds: float
+
+
+class ReloadFailed(NamedTuple):
+    """A new worker could not load a model as it is now; the workers of before go on.
+
+    Attributes:
+        model: Its name.
+        message: Why, in a sentence or two.
+    """
+
+    model: str
+    message: str
+
+
+Event = Union[Listening, Ready, ModelLoaded, ModelFailed, Reloaded, ReloadFailed]
 Observer = Callable[[Event], None]
 
 

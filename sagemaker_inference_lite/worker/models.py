@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import socket
+import time
+from enum import Enum
 
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.worker import worker
@@ -20,6 +22,7 @@ class Model:
         number: No other model of the server's has had it, one of the same name neither.
         slots: Its connections.
         has_loaded: Some worker of it has loaded it.
+        reload: The reload that is under way, or was last.
     """
 
     def __init__(self, name: str, number: int) -> None:
@@ -27,6 +30,45 @@ class Model:
         self.number = number
         self.slots: list[Slot] = []
         self.has_loaded = False
+        self.reload = Reload(0, 0)
+
+
+class ReloadState(Enum):
+    """How far a reload is: LOADING becomes one of the others, once."""
+
+    LOADING = "loading"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+class Reload:
+    """The workers that replace a model's others, all or none of them.
+
+    Args:
+        generation: Which of the model's reloads it is.
+        size: How many workers it brings.
+    """
+
+    def __init__(self, generation: int, size: int) -> None:
+        self.generation = generation
+        self.begun = time.monotonic()
+        self.state = ReloadState.LOADING
+        self._missing = size
+
+    def loaded(self) -> bool:
+        """Note that one more worker has loaded the model; whether the reload is complete by that."""
+        self._missing -= 1
+        if self.state is ReloadState.LOADING and self._missing == 0:
+            self.state = ReloadState.COMPLETE
+            return True
+        return False
+
+    def failed(self) -> bool:
+        """Note that a worker could not load the model; whether the reload has failed by that."""
+        if self.state is ReloadState.LOADING:
+            self.state = ReloadState.FAILED
+            return True
+        return False
 
 
 class Slot:
@@ -83,3 +125,9 @@ class Slot:
     def model_name(self) -> str:
         """The name of its model."""
         return self.model.name if self.model else "(unknown)"
+
+    @property
+    def is_of_reload(self) -> bool:
+        """Whether its worker replaces another, in the reload that is the model's last."""
+        generation = self.load.generation if self.load else 0
+        return self.model is not None and 0 < generation == self.model.reload.generation

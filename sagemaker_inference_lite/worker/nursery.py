@@ -54,7 +54,7 @@ class Nursery:
 
     def is_expecting(self, load: wire.Load) -> bool:
         """Whether a nurse is about to come that shares what a worker, forked now, would import or load by itself."""
-        return self._nurse is not None and self._nurse.is_expecting(load)
+        return self._nurse is not None and not _loads_anew(load) and self._nurse.is_expecting(load)
 
     def bear(self, slot: Slot, packages: Path, refusal: worker.Refusal | None) -> tuple[int, socket.socket]:
         """Fork a worker that serves a slot.
@@ -82,7 +82,7 @@ class Nursery:
         return pid, ours
 
     def _have_born(self, birth: Birth, ours: socket.socket) -> int | None:
-        if self._nurse is None or birth.refusal is not None:
+        if self._nurse is None or birth.refusal is not None or _loads_anew(birth.load):
             return None
         pid = self._nurse.bear(*to_order(birth))
         if pid is not None:
@@ -142,6 +142,11 @@ class Nursery:
         for descriptor in foreign:
             os.close(descriptor)
         self._loop.close_in_child(kept)
+
+
+def _loads_anew(load: wire.Load) -> bool:
+    """Whether a worker has to load by itself what others share: it has changed since."""
+    return load.generation > 0
 
 
 def _fork() -> int:

@@ -55,6 +55,14 @@ class Supervisor:
         """Tell it that a worker of a model could not load it, whatever comes of that."""
         self.tell({"event": "load failed", "model": model, "message": message[:_LONGEST_MESSAGE]})
 
+    def tell_reload(self, model: str, seconds: float) -> None:
+        """Tell it that a model has been loaded anew, by workers that are about to take over."""
+        self.tell({"event": "model reloaded", "model": model, "seconds": seconds})
+
+    def tell_failed_reload(self, model: str, message: str) -> None:
+        """Tell it that a model could not be loaded anew."""
+        self.tell({"event": "reload failed", "model": model, "message": message[:_LONGEST_MESSAGE]})
+
     def watch(self, directory: Path) -> Callable[[], None]:
         """End this process when the supervisor is gone, though an import is under way that takes its time, or hangs.
 

@@ -46,7 +46,7 @@ from sagemaker_inference_lite.worker.connection import Connection
 from sagemaker_inference_lite.worker.event_loop import Callback, EventLoop, guarded
 from sagemaker_inference_lite.worker.events import End
 from sagemaker_inference_lite.worker.imports import image_directories
-from sagemaker_inference_lite.worker.models import Model, Slot
+from sagemaker_inference_lite.worker.models import Model, Reload, Slot
 from sagemaker_inference_lite.worker.nursery import Nursery
 from sagemaker_inference_lite.worker.readiness import Readiness
 from sagemaker_inference_lite.worker.restarts import LEAST_SECONDS, MOST_ENDS
@@ -215,6 +215,9 @@ class Zygote:
             model = self._models[load.model_name] = Model(load.model_name, next(self._model_numbers))
             logger.info("model %r: loading from %s", load.model_name, on_one_line(load.model_path))
         slot.load, slot.model = load, model
+        if load.generation > model.reload.generation:
+            model.reload = Reload(load.generation, load.generation_size)
+            logger.info("model %r: reloading from %s", load.model_name, on_one_line(load.model_path))
         model.slots.append(slot)
         sock = slot.connection.sock
         self._loop.unwatch(sock)
@@ -356,6 +359,10 @@ class Zygote:
         if not slot.model.has_loaded:
             slot.model.has_loaded = True
             self._supervisor.tell_load(slot.model_name, milliseconds, slot.description)
+        if slot.is_of_reload and slot.model.reload.loaded():
+            elapsed = time.monotonic() - slot.model.reload.begun
+            logger.info("model %r reloaded in %.2f s", slot.model_name, elapsed)
+            self._supervisor.tell_reload(slot.model_name, elapsed)
         slot.load_deadline = float("inf")
         slot.failed_tries = 0
         self._note_ready()
@@ -506,6 +513,9 @@ class Zygote:
     def _could_not_load(self, slot: Slot, status: int, failure: events.LoadFailure) -> None:
         """Say it where the front end waits for it, and try again where it does not."""
         slot.failed_tries += 1
+        if slot.is_of_reload and not slot.answered_load:
+            self._could_not_reload(slot, status, failure)
+            return
         self._supervisor.tell_failed_load(slot.model_name, failure.sentence)
         if not self._settings.multi_model:
             self._try_again_or_give_up(slot, failure)
@@ -517,6 +527,14 @@ class Zygote:
             # The front end closes the connection, and forgets the model.
             status = 507 if status == 507 else 500
             self._answer_load(slot, wire.encode_failure(status, failure.sentence, failure.error_id, failure.trace))
+
+    def _could_not_reload(self, slot: Slot, status: int, failure: events.LoadFailure) -> None:
+        """The front end drops what else the reload has brought, and goes on with the workers of before."""
+        assert slot.model is not None
+        if slot.model.reload.failed():
+            logger.error("model %r is not reloaded, and the workers of before go on", slot.model_name)
+            self._supervisor.tell_failed_reload(slot.model_name, failure.sentence)
+        self._answer_load(slot, wire.encode_failure(status, failure.sentence, failure.error_id, failure.trace))
 
     def _try_again_or_give_up(self, slot: Slot, failure: events.LoadFailure) -> None:
         tries = slot.failed_tries

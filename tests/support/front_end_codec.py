@@ -40,6 +40,8 @@ def encode_load(load: wire.Load) -> bytes:
         INT.pack(load.batch_size),
         field(load.handler),
         INT.pack(-1 if load.gpu_id is None else load.gpu_id),
+        INT.pack(load.generation),
+        INT.pack(load.generation_size),
     )
 
 
