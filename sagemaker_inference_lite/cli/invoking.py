@@ -27,6 +27,8 @@ _INTERRUPTED_STATUS = 130
 
 _LOOK_SECONDS = 0.1
 _BAR_CHARACTERS = 40
+# Of a terminal that does not say its own, for which Python 3.9 has 0.
+_WIDTH = 80
 
 
 # -- What is sent, and to whom -----------------------------------------------------------------------------------------
@@ -105,7 +107,7 @@ def _show(response: Response) -> None:
         stream.flush()
     elif data_of.is_text(response.content_type) or data_of.is_json(response.body):
         text = response.body.decode(errors="replace")
-        shown = pretty(text, shutil.get_terminal_size().columns)
+        shown = pretty(text, shutil.get_terminal_size().columns or _WIDTH)
         click.echo(on_lines(shown))
     elif response.body:
         terminal.hint(

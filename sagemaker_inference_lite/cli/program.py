@@ -20,13 +20,15 @@ PROGRAM = "sagemaker-inference-lite"
 
 _STDOUT = 1
 
+# By which a shell asks click for what can follow; there are no arguments then.
+_COMPLETION = f"_{PROGRAM}_COMPLETE".replace("-", "_").upper()
+
 
 @click.group(
     cls=LazyGroup,
     commands_package="sagemaker_inference_lite.cli",
     command_names=("serve", "invoke", "pack", "unpack", "settings", "prepare", "completion"),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    no_args_is_help=True,
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.option("--traceback", is_flag=True, help="Show where an error comes from, for those who develop this program.")
@@ -47,6 +49,9 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     """
     standard_streams.set_up()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments and _COMPLETION not in os.environ:  # which click's releases answer in different ways
+        click.echo(program.get_help(click.Context(program, info_name=PROGRAM)), err=True)
+        return 2
     try:
         status = program.main(
             arguments, PROGRAM, standalone_mode=False, obj=dict(os.environ if environ is None else environ)
@@ -69,9 +74,6 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
 
 def _show_usage_error(error: click.ClickException) -> None:
     context: Any = getattr(error, "ctx", None)
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        click.echo(error.format_message(), err=True)
-        return
     terminal.error(error.format_message())
     if context is not None and context.command is not None:
         terminal.hint(f"{context.get_usage().replace('Usage: ', '')}    ({context.command_path} --help says more)")

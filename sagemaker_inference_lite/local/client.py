@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -145,7 +146,7 @@ def _why(where: Target, error: Exception, seconds: float) -> str:
             f"Nobody listens at {place}. Start a server with `sagemaker-inference-lite serve PATH`, or name another "
             "with --url."
         )
-    if isinstance(error, TimeoutError):
+    if isinstance(error, socket.timeout):  # TimeoutError, from Python 3.10 on
         return f"{place} has not answered within {seconds:.0f} seconds. --timeout waits longer."
     if isinstance(error, ssl.SSLError):
         return f"{place} cannot be spoken with by TLS: {error.reason or error}. Is it http:// instead?"

@@ -21,6 +21,8 @@ from sagemaker_inference_lite.supervision.private_directory import private_direc
 
 _PREFIX = "sil-serve-"
 _LOCK = "lock"
+# Where private directories are made if the path of the one for temporary files is too long for sockets.
+_SHORT = Path("/tmp")
 
 
 class Layout(NamedTuple):
@@ -50,7 +52,8 @@ def laid_out(models: Models) -> Iterator[Layout]:
         DirectoryError: No directory can be made.
         ModelPathError: An archive cannot be unpacked.
     """
-    _remove_leftovers(Path(tempfile.gettempdir()))
+    for parent in {Path(tempfile.gettempdir()), _SHORT}:
+        _remove_leftovers(parent)
     with private_directory(_PREFIX) as base_dir:
         lock = os.open(base_dir / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:

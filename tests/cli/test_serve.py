@@ -8,6 +8,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
@@ -32,7 +33,7 @@ def request_of(curl_line: str) -> requests.Response:
 
 def is_clean(server: Running) -> bool:
     """Whether nothing is left of a server that has ended."""
-    return list(server.temporary.iterdir()) == [] and not list(server.temporary.parent.glob("r/*/*"))
+    return list(server.temporary.iterdir()) == [] and not list(server.runtime.glob("*/*"))
 
 
 # -- One model, at a terminal --
@@ -129,11 +130,14 @@ def test_nothing_outlives_a_command_that_is_killed(start: Start, tmp_path: Path,
 
 @pytest.fixture
 def in_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The working directory, with a file that is named as a model's."""
+    """The working directory, with a file that is named as a model's; nothing may be left of what the test does."""
+    temporary = tempfile.mkdtemp(prefix="test-")
+    monkeypatch.setattr("tempfile.tempdir", temporary)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "m.joblib").write_bytes(b"x")
     yield tmp_path
-    assert [path for path in Path("/tmp").glob("sil-serve-*") if path.stat().st_mtime > tmp_path.stat().st_mtime] == []
+    assert os.listdir(temporary) == []
+    os.rmdir(temporary)
 
 
 @pytest.mark.parametrize(

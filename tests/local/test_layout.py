@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,11 @@ from sagemaker_inference_lite.local.model_paths import ModelPathError, find_mode
 
 
 @pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of the test's own for temporary ones."""
-    directory = tmp_path / "t"
-    directory.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(directory))
-    return directory
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory of the test's own for temporary ones, with a short path."""
+    with tempfile.TemporaryDirectory(prefix="test-") as directory:
+        monkeypatch.setattr("tempfile.tempdir", directory)
+        yield Path(directory)
 
 
 def archive(path: Path, **files: bytes) -> Path:

@@ -8,9 +8,11 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import Sequence
@@ -28,17 +30,18 @@ class Running:
 
     Args:
         arguments: After the program's name.
-        directory: Where it runs; its temporary files and notes are in directories in there.
+        directory: Where it runs; its notes are in a directory in there.
         terminal: Whether it runs at a terminal; else its output goes into one pipe.
         variables: Further environment variables.
     """
 
     def __init__(self, arguments: Sequence[str], directory: Path, terminal: bool = False, **variables: str) -> None:
-        self.temporary = directory / "t"
-        self.temporary.mkdir(exist_ok=True)
-        runtime = directory / "r"
-        runtime.mkdir(exist_ok=True)
-        self.environ = {**os.environ, "TMPDIR": str(self.temporary), "XDG_RUNTIME_DIR": str(runtime), "TERM": "xterm"}
+        # Not in the test's, whose path is too long for the sockets that are made there.
+        self.temporary = Path(tempfile.mkdtemp(prefix="test-"))
+        self.runtime = directory / "r"
+        self.runtime.mkdir(exist_ok=True)
+        places = {"TMPDIR": str(self.temporary), "XDG_RUNTIME_DIR": str(self.runtime)}
+        self.environ = {**os.environ, **places, "TERM": "xterm"}
         self.environ.update(variables)
         self._source, theirs = pty.openpty() if terminal else os.pipe()
         self.seen = b""
@@ -57,7 +60,6 @@ class Running:
             preexec_fn=take_terminal if terminal else None,
         )
         os.close(theirs)
-        self.ended_processes: list[psutil.Process] = []
 
     @property
     def text(self) -> str:
@@ -96,6 +98,7 @@ class Running:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         os.close(self._source)
+        shutil.rmtree(self.temporary, ignore_errors=True)
 
     def _read(self, deadline: float) -> bool:
         """Read more; False at its end."""
