@@ -70,17 +70,21 @@ final class Models {
         reloading = Reloading.UNDER_WAY;
         CompletableFuture<?>[] all =
                 workers.sorted().stream()
-                        .map(each -> each.reload().exceptionally(error -> notReloaded(each, error)))
+                        .map(each -> told(each, each.reload()))
                         .toArray(CompletableFuture[]::new);
         CompletableFuture.allOf(all).whenCompleteAsync((done, error) -> reloaded(), timers);
     }
 
-    private static Void notReloaded(ModelWorkers model, Throwable error) {
-        LOG.warn(
-                "model {} is not reloaded, and the workers of before go on: {}",
-                model.name(),
-                error.getMessage());
-        return null;
+    /** Says why a reload has not even begun; of one that has, the zygote says what came of it. */
+    private static CompletableFuture<Void> told(ModelWorkers model, CompletableFuture<Void> reload) {
+        if (!reload.isCompletedExceptionally()) {
+            return reload.exceptionally(error -> null);
+        }
+        return reload.exceptionally(
+                error -> {
+                    LOG.warn("model {} is not reloaded: {}", model.name(), error.getMessage());
+                    return null;
+                });
     }
 
     private synchronized void reloaded() {

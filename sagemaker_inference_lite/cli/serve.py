@@ -46,6 +46,7 @@ def _host(context: click.Context, parameter: click.Parameter, value: str) -> str
     "--access-log/--no-access-log", default=True, help="A line per request: SAGEMAKER_MODEL_SERVER_ACCESS_LOG."
 )
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="Any other variable.")
+@click.option("--reload", "reloads", is_flag=True, help="Replace workers when a model or the handler changes.")
 @click.option("--settings", "shows_settings", is_flag=True, help="Show the settings that would be in force, and end.")
 @click.pass_obj
 def command(
@@ -59,6 +60,7 @@ def command(
     timeout: int | None,
     access_log: bool,
     variables: tuple[tuple[str, str], ...],
+    reloads: bool,
     shows_settings: bool,
 ) -> int:
     """Serve models on this machine, as a container would.
@@ -68,10 +70,13 @@ def command(
     at /models/NAME/invoke. The environment is heeded as in a container; an option wins over a variable, and --env
     over both. Ctrl-C stops the server once it has answered what is in flight, a second one at once.
 
+    With --reload new workers load a model whose file or code has changed, or the handler, and take over; a mistake is
+    shown, and what was served before goes on.
+
     \b
     Examples:
       sagemaker-inference-lite serve model.joblib
-      sagemaker-inference-lite serve --model churn=churn.ubj --model fraud=fraud/
+      sagemaker-inference-lite serve --model churn=churn.ubj --model fraud=fraud/ --reload
 
     \b
     Exit status:
@@ -93,7 +98,7 @@ def command(
 
     environment.check_variables(environ, variables)
     asked_port = port if port is not None else environment.asked_port(environ)
-    asked = environment.Asked(host, asked_port, handler, workers, timeout, access_log, variables)
+    asked = environment.Asked(host, asked_port, handler, workers, timeout, access_log, variables, reloads)
     models = find_models(paths, named, has_handler=bool(handler or environ.get("SAGEMAKER_HANDLER")))
     if shows_settings:
         settings.show(environment.shown(environ, asked, models.several))
@@ -101,4 +106,5 @@ def command(
     environment.check_installed(environ)
     if models.several and not environment.is_loopback(host):
         terminal.warning(f"Whoever reaches {host} can load models into this server, and run code with them.")
-    return Serving(environ, asked, models, ServeScreen()).run()
+    watchfiles = terminal.library("watchfiles", "serve --reload") if reloads else None
+    return Serving(environ, asked, models, ServeScreen(), watchfiles).run()

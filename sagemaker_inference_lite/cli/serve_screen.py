@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,6 +47,7 @@ class ServeScreen:
     def __init__(self) -> None:
         self._console = terminal.console("serve")
         self._shown: Sequence[tuple[str, str]] = ()
+        self._had_terminal = _has_terminal()
         self._status: Status | None = None
 
     def show_instead(self, shown: Sequence[tuple[str, str]]) -> None:
@@ -97,6 +99,10 @@ class ServeScreen:
         self._print(f"  {curl_line(example)}")
         self._print("")
 
+    def is_hung_up(self) -> bool:
+        """Whether the terminal is gone that this was started at."""
+        return self._had_terminal and not _has_terminal()
+
     def close(self) -> None:
         """Leave the terminal as it was."""
         self.end_progress()
@@ -112,3 +118,7 @@ def curl_line(model: Served) -> str:
     """A line for a shell that asks the model; with a file to be named where no request is known that it can answer."""
     content_type, body = model.known.content_type or "application/json", model.known.example or "@FILE"
     return shlex.join(["curl", model.url, "-H", f"Content-Type: {content_type}", "-d", body])
+
+
+def _has_terminal() -> bool:
+    return terminal.is_terminal(sys.stdin) or terminal.is_terminal(sys.stdout)

@@ -7,31 +7,36 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import Enum
+from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from sagemaker_inference_lite.cli import terminal
 from sagemaker_inference_lite.cli.serve_screen import Served, ServeScreen
-from sagemaker_inference_lite.errors import ModelLoadError, PortInUseError
+from sagemaker_inference_lite.errors import HandlerError, ModelLoadError, PortInUseError, RequirementsError
 from sagemaker_inference_lite.local import environment, management
 from sagemaker_inference_lite.local.environment import Asked
-from sagemaker_inference_lite.local.layout import Layout, laid_out
+from sagemaker_inference_lite.local.layout import Layout, laid_out, place
 from sagemaker_inference_lite.local.management import Loaded, LoadFailed
-from sagemaker_inference_lite.local.model_paths import LocalModel, Models
+from sagemaker_inference_lite.local.model_paths import Kind, LocalModel, ModelPathError, Models
 from sagemaker_inference_lite.local.running import Running, noted
 from sagemaker_inference_lite.local.server_events import StartFailed
 from sagemaker_inference_lite.local.server_process import Ended, EventStream, Output, ServerProcess, Signalled
+from sagemaker_inference_lite.local.watcher import Watched, Watcher
 from sagemaker_inference_lite.mms.properties import SINGLE_MODEL_NAME
-from sagemaker_inference_lite.supervision.observer import ModelLoaded, Ready
+from sagemaker_inference_lite.supervision.observer import ModelLoaded, Ready, Reloaded, ReloadFailed
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # How long a line of the server's may be on its way.
 _LINES_SECONDS = 0.15
+
+# What a change of a model, of its requirements or of the handler may mend.
+_MENDABLE = (HandlerError.exit_code, ModelLoadError.exit_code, RequirementsError.exit_code)
 
 # Another process may take the port that was free a moment ago.
 _MOST_STARTS = 3
@@ -50,6 +55,12 @@ class _Loading(NamedTuple):
     name: str
 
 
+class _Changed(NamedTuple):
+    """Files of what is served have changed."""
+
+    paths: tuple[Path, ...]
+
+
 class _Served(NamedTuple):
     """All that can be loaded is."""
 
@@ -62,9 +73,13 @@ class Serving:
         asked: What the options say.
         models: What to serve.
         screen: Where it shows what happens.
+        watchfiles: The library of that name; None where nothing is watched.
     """
 
-    def __init__(self, environ: Mapping[str, str], asked: Asked, models: Models, screen: ServeScreen) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], asked: Asked, models: Models, screen: ServeScreen, watchfiles: Any
+    ) -> None:
+        self._watchfiles = watchfiles
         self._environ = environ
         self._asked = asked
         self._models = models
@@ -87,13 +102,53 @@ class Serving:
             with self._signals.received(), laid_out(self._models) as layout:
                 self._signals.put_into(self._events)
                 self._screen.show_instead(layout.shown)
-                return self._run_in(layout)
+                with self._watched():
+                    return self._run_in(layout)
         except KeyboardInterrupt:
             return 128 + self._signals.last
         finally:
             self._screen.close()
 
     def _run_in(self, layout: Layout) -> int:
+        run, status = self._run_once(layout)
+        while self._watchfiles is not None and status in _MENDABLE and self._is_mended(run):
+            for model in self._models.models:
+                if model.kind is Kind.ARCHIVE:
+                    place(model, layout.directories[model.name])
+            run, status = self._run_once(layout)
+        return status
+
+    def _is_mended(self, run: _Run) -> bool:
+        """Wait for a change of what could not be served; False where a signal came first."""
+        if run.early_change is not None:
+            return True
+        self._screen.note("Waiting for a change.")
+        while True:
+            event = self._events.get()
+            if isinstance(event, (Signalled, _Changed)):
+                return isinstance(event, _Changed)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Put changes of what is served into the stream, from before it is loaded."""
+        if self._watchfiles is None:
+            yield
+            return
+        handler = Path((self._asked.handler or self._environ.get("SAGEMAKER_HANDLER", "")).rpartition(":")[0])
+        models = self._models.models
+        watched = Watched(
+            trees=tuple(model.path for model in models if model.kind is Kind.DIRECTORY),
+            files=tuple(model.path for model in models if model.kind is not Kind.DIRECTORY),
+            modules=(handler,) if handler.is_file() else (),
+        )
+        watcher = Watcher(self._watchfiles, watched, lambda paths: self._events.put(_Changed(tuple(paths))))
+        watcher.start()
+        try:
+            yield
+        finally:
+            watcher.stop()
+
+    def _run_once(self, layout: Layout) -> tuple[_Run, int]:
         asked = self._asked
         for _ in range(_MOST_STARTS):
             port = asked.port or environment.free_port(asked.host)
@@ -104,11 +159,15 @@ class Serving:
             if asked.port is not None or not run.lost_its_port:
                 break
         run.show_failure()
-        return status
+        return run, status
 
 
 class _Run:
-    """One run of the server's process."""
+    """One run of the server's process.
+
+    Attributes:
+        early_change: What has changed before it served anything; None where nothing has.
+    """
 
     def __init__(
         self,
@@ -120,6 +179,8 @@ class _Run:
         layout: Layout,
         port: int,
     ) -> None:
+        self._changed: tuple[Path, ...] = ()
+        self.early_change: _Changed | None = None
         self._environ = environ
         self._asked = asked
         self._models = models
@@ -140,7 +201,12 @@ class _Run:
         """Serve; the exit status."""
         several = self._models.several
         environ = environment.server_environment(self._environ, self._asked, self._layout.base_dir, self._port, several)
-        with self._note, ServerProcess(environ, self._layout.base_dir, self._layout.lock, self._events) as server:
+        with (
+            self._note,
+            ServerProcess(
+                environ, self._layout.base_dir, self._layout.lock, self._events, reloads_handler=self._asked.reloads
+            ) as server,
+        ):
             self._screen.progress("starting" if several else f"loading {self._models.models[0].name}")
             while True:
                 event = self._events.get()
@@ -177,7 +243,7 @@ class _Run:
             self._failure = event
         elif isinstance(event, Ready):
             if self._models.several:
-                _in_background(self._load_all)
+                _in_background(self._load_all, self._models.models)
             else:
                 self._soon(_Served())
         elif isinstance(event, _Loading):
@@ -186,6 +252,40 @@ class _Run:
             self._show_served()
         elif isinstance(event, (Loaded, LoadFailed)):
             self._take_load(event, server)
+        elif isinstance(event, _Changed):
+            self._reload(event, server)
+        elif isinstance(event, Reloaded):
+            what = ", ".join(dict.fromkeys(path.name for path in self._changed)) or "SIGHUP"
+            self._screen.note(f"{self._own_name(event.model)}: reloaded in {event.seconds:.2f} s ({what})", "green")
+        elif isinstance(event, ReloadFailed):
+            message = self._screen.as_shown(event.message)
+            self._screen.note(f"{self._own_name(event.model)}: not reloaded, what was served goes on. {message}", "red")
+
+    def _own_name(self, model: str) -> str:
+        """The name that the person knows a model by."""
+        return model if self._models.several else self._models.models[0].name
+
+    def _reload(self, event: _Changed, server: ServerProcess) -> None:
+        """Have what has changed loaded anew; what could not be loaded before, tried again."""
+        if self._stops:
+            return
+        if self._phase is Phase.STARTING:
+            self.early_change = event
+            return
+        self._changed = event.paths
+        for model in self._models.models:
+            if model.kind is Kind.ARCHIVE and model.path in event.paths:
+                try:
+                    place(model, self._layout.directories[model.name])
+                except ModelPathError as error:
+                    self._screen.note(f"{model.name}: not reloaded, what was served goes on. {error}", "red")
+                    return
+        again = [model for model in self._models.models if model.name in self._not_loaded and _is_of(model, event)]
+        if again:
+            self._not_loaded = [name for name in self._not_loaded if name not in {model.name for model in again}]
+            _in_background(self._load_all, again)
+        if self._loaded or not self._models.several:
+            server.send(signal.SIGHUP)
 
     def _take_load(self, event: Loaded | LoadFailed, server: ServerProcess) -> None:
         if isinstance(event, Loaded):
@@ -194,7 +294,8 @@ class _Run:
         else:
             self._not_loaded.append(event.name)
             self._screen.note(f"{event.name}: not loaded. {self._screen.as_shown(event.message)}", "red")
-        if len(self._loaded) + len(self._not_loaded) < len(self._models.models) or self._stops:
+        is_start = self._phase is Phase.STARTING
+        if len(self._loaded) + len(self._not_loaded) < len(self._models.models) or self._stops or not is_start:
             return
         if self._loaded:
             self._soon(_Served())
@@ -211,6 +312,9 @@ class _Run:
         running = Running(address, os.getpid(), self._models.several, names, time.time())
         self._note.enter_context(noted(self._environ, running))
         self._screen.banner(served, address)
+        if self.early_change is not None:
+            self._events.put(self.early_change)
+            self.early_change = None
 
     def _served(self, model: LocalModel, address: str) -> Served:
         if self._models.several:
@@ -220,6 +324,10 @@ class _Run:
         return Served(model.name, model.path, url, self._known.get(known_as, ModelLoaded(model.name, 0.0)))
 
     def _signalled(self, number: int, server: ServerProcess) -> None:
+        if number == signal.SIGHUP and not self._screen.is_hung_up():
+            self._changed = ()
+            server.send(signal.SIGHUP)
+            return
         self._stops.append(number)
         self._screen.end_progress()
         if len(self._stops) == 1:
@@ -244,11 +352,15 @@ class _Run:
         timer.daemon = True
         timer.start()
 
-    def _load_all(self) -> None:
-        for model in self._models.models:
+    def _load_all(self, models: Sequence[LocalModel]) -> None:
+        for model in models:
             self._events.put(_Loading(model.name))
             directory = self._layout.directories[model.name]
             self._events.put(management.load(self._host, self._port, model.name, directory))
+
+
+def _is_of(model: LocalModel, event: _Changed) -> bool:
+    return any(path == model.path or model.path in path.parents for path in event.paths)
 
 
 def _in_background(function: Any, *arguments: Any) -> None:

@@ -47,6 +47,7 @@ class Asked(NamedTuple):
         timeout: The longest that a request may take, in seconds.
         access_log: Whether requests are logged.
         variables: Further variables, which win over all others.
+        reloads: Whether workers are replaced when what they serve changes.
     """
 
     host: str = LOOPBACK
@@ -56,6 +57,7 @@ class Asked(NamedTuple):
     timeout: int | None = None
     access_log: bool = True
     variables: tuple[tuple[str, str], ...] = ()
+    reloads: bool = False
 
 
 def server_environment(
@@ -86,6 +88,8 @@ def server_environment(
         _TEMPORARY: str(base_dir / TEMPORARY_NAME),
         **properties.listening_at(asked.host, port, with_management=several),
         **given,
+        # A file that has been edited twice in a second, and has the same size, would be taken for what was compiled.
+        **({"PYTHONDONTWRITEBYTECODE": "1"} if asked.reloads else {}),
         **dict(asked.variables),
     }
 

@@ -11,7 +11,14 @@ from typing import Any, NamedTuple, Union
 
 from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.supervision import observer
-from sagemaker_inference_lite.supervision.observer import Listening, ModelFailed, ModelLoaded, Ready
+from sagemaker_inference_lite.supervision.observer import (
+    Listening,
+    ModelFailed,
+    ModelLoaded,
+    Ready,
+    Reloaded,
+    ReloadFailed,
+)
 
 
 class StartFailed(NamedTuple):
@@ -28,7 +35,7 @@ class StartFailed(NamedTuple):
 
 Event = Union[StartFailed, observer.Event]
 
-_KINDS: tuple[type[Any], ...] = (StartFailed, Listening, Ready, ModelLoaded, ModelFailed)
+_KINDS: tuple[type[Any], ...] = (StartFailed, Listening, Ready, ModelLoaded, ModelFailed, Reloaded, ReloadFailed)
 _BY_NAME = {kind.__name__: kind for kind in _KINDS}
 
 

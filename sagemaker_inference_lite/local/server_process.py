@@ -87,18 +87,27 @@ class ServerProcess:
         environ: Its whole environment.
         directory: The private directory.
         lock: A descriptor that it has open for as long as it lives.
+        reloads_handler: Have each worker import the handler service, so that SIGHUP takes in what has changed in it.
         events: Where its lines and its end are put; ``Ended`` comes last.
 
     Raises:
         LaunchError: It cannot be started.
     """
 
-    def __init__(self, environ: Mapping[str, str], directory: Path, lock: int, events: EventStream) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        directory: Path,
+        lock: int,
+        events: EventStream,
+        reloads_handler: bool = False,
+    ) -> None:
         self._events = events
         theirs, self._lifeline = os.pipe()
         from_server, to_us = os.pipe()
         argv = [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else []), "-m", _RUNNER]
         argv += [str(theirs), str(to_us), str(directory)]
+        argv += ["--reloads-handler"] if reloads_handler else []
         try:
             self._process = subprocess.Popen(
                 argv,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from at_a_terminal import Running
+from commands import Running
 
 Start = Callable[..., Running]
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from at_a_terminal import COMMAND, Running
+from commands import COMMAND, Running
 from running_server import free_port
 
 from sagemaker_inference_lite.cli import main

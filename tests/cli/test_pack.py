@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from commands import run, run_at_terminal
+from commands import Running, run
 
 PROGRAM = "def model_fn(model_dir):\n    return len\n"
 
@@ -167,13 +167,20 @@ def test_unpack_does_not_overwrite(model: Path, tmp_path: Path) -> None:
 
 def test_at_a_terminal(model: Path, tmp_path: Path) -> None:
     """Large files show a bar, mistakes are red; neither is in a pipe, or where NO_COLOR is set."""
+
+    def shown(**variables: str) -> tuple[int, bytes]:
+        command = Running(["pack", "model", "--level", "1", "--force"], tmp_path, terminal=True, **variables)
+        try:
+            return command.end(), command.seen
+        finally:
+            command.kill()
+
     with open(model / "weights.bin", "wb") as file:
         file.truncate(60_000_000)
-    status, shown = run_at_terminal("pack", "model", "--level", "1", cwd=tmp_path)
-    assert status == 0
-    assert "packing" in shown
+    status, seen = shown()
+    assert (status, b"packing" in seen) == (0, True)
     (model / "link").symlink_to("/nowhere")
-    status, shown = run_at_terminal("pack", "model", "--force", cwd=tmp_path)
-    assert (status, "\x1b[31m" in shown) == (1, True)
-    assert "\x1b[" not in run_at_terminal("pack", "model", "--force", cwd=tmp_path, NO_COLOR="1")[1]
+    status, seen = shown()
+    assert (status, b"\x1b[31m" in seen) == (1, True)
+    assert b"\x1b[" not in shown(NO_COLOR="1")[1]
     assert "\x1b[" not in run("pack", "model", "--force", cwd=tmp_path).stderr

@@ -15,7 +15,7 @@ from typing import Callable
 
 import pytest
 import requests
-from at_a_terminal import COMMAND, Running
+from commands import COMMAND, Running, run
 from running_server import all_gone, eventually, free_port
 
 from sagemaker_inference_lite.cli import main
@@ -213,3 +213,77 @@ def test_help_has_an_example_and_the_statuses() -> None:
     shown = subprocess.run([*COMMAND, "serve", "--help"], capture_output=True, text=True, check=True).stdout
     assert "sagemaker-inference-lite serve model.joblib" in shown
     assert "Exit status:" in shown
+
+
+# -- Reload --
+
+
+def test_models_that_change(start: Start, tmp_path: Path, coded: Callable[..., Path]) -> None:
+    """--reload: what has changed is served, a mistake is shown and changes nothing; one that was there is mended."""
+    pytest.importorskip("watchfiles")
+    good, bad = coded(tmp_path, "good"), coded(tmp_path, "bad", "import nothing_of_this_name\n")
+    server = start("serve", "good", "bad", "--reload")
+    url = server.until(r"^  (http://127\.0\.0\.1:\d+) ")
+
+    def answer(name: str) -> str:
+        return requests.post(f"{url}/models/{name}/invoke", json=[1], timeout=60).text
+
+    server.until("Ctrl-C stops it\n\n.*\n\n")
+    program = "def model_fn(model_dir): return 1\ndef predict_fn(data, model): return {!r}\n"
+    (good / "code" / "inference.py").write_text(program.format("changed"))
+    server.until(r"^good: reloaded in [\d.]+ s \(inference.py\)")
+    eventually(lambda: answer("good") == '"changed"')
+    (good / "code" / "inference.py").write_text("def model_fn(:\n")
+    server.until(
+        r"^good: not reloaded, what was served goes on\. .*/good/code/inference.py cannot be imported: SyntaxError"
+    )
+    assert answer("good") == '"changed"'
+    (bad / "code" / "inference.py").write_text(program.format("mended"))
+    server.until(r"^bad: loaded in")
+    assert answer("bad") == '"mended"'
+    server.process.terminate()
+    assert server.end() == 0, server.text
+    assert is_clean(server)
+
+
+def test_a_model_that_is_mended(start: Start, tmp_path: Path, coded: Callable[..., Path]) -> None:
+    """--reload: a start that failed for the model's sake waits for a change, and is tried again."""
+    pytest.importorskip("watchfiles")
+    model = coded(tmp_path, "model", "def model_fn(:\n")
+    server = start("serve", "model", "--reload")
+    server.until("Waiting for a change.")
+    (model / "code" / "inference.py").write_text("def model_fn(model_dir): return str\n")
+    server.until("Ctrl-C stops it")
+    server.process.terminate()
+    assert server.end() == 0, server.text
+    assert is_clean(server)
+
+
+def test_a_handler_that_changes(start: Start, tmp_path: Path, coded: Callable[..., Path]) -> None:
+    """--reload: the handler of a server's own is taken in anew too; so is an archive."""
+    pytest.importorskip("watchfiles")
+    coded(tmp_path, "model")
+    handler = tmp_path / "handler.py"
+    text = (
+        "import os\n"
+        "def handle(data, context):\n"
+        "    return data and [str(sorted(os.listdir(context.system_properties['model_dir']))) + '{}']\n"
+    )
+    handler.write_text(text.format(1))
+    assert run("pack", "model", cwd=tmp_path).returncode == 0
+    server = start("serve", "model.tar.gz", "--handler", f"{handler}:handle", "--workers", "1", "--reload")
+    url = server.until(r"^  curl (\S+) ")
+
+    def answer() -> str:
+        return requests.post(url, data=b"x", timeout=60).text
+
+    assert answer() == "['code']1"
+    handler.write_text(text.format(2))
+    server.until("reloaded in")
+    eventually(lambda: answer() == "['code']2")
+    (tmp_path / "model" / "weights").touch()
+    assert run("pack", "model", "--force", cwd=tmp_path).returncode == 0
+    eventually(lambda: answer() == "['code', 'weights']2", 30)
+    server.process.terminate()
+    assert server.end() == 0, server.text
+    assert is_clean(server)
