@@ -101,6 +101,7 @@ setup(
     package_data={
         "sagemaker_inference_lite": ["py.typed"],
         "sagemaker_inference_lite.mms": ["*.jar", "*.xml"],
+        "sagemaker_inference_lite.project": ["templates/**/*"],
     },
     exclude_package_data={"": ["*.pyc"]},
     include_package_data=False,

@@ -82,7 +82,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "local": BASE | LAUNCH | REQUEST | {"worker", "model_server"},
     "prepare": BASE | LAUNCH,
     "inspection": BASE | REQUEST,
-    "cli": BASE | LAUNCH | REQUEST | {"inspection", "model_server", "local", "prepare"},
+    "project": BASE,
+    "testing": BASE | LAUNCH | {"local"},
+    "cli": BASE | LAUNCH | REQUEST | {"inspection", "model_server", "local", "prepare", "project"},
     "__main__": {"cli"},
 }
 
@@ -90,7 +92,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 NAMES_OF_THE_FRONT_END = ("com.amazonaws", "MMS_", "MODEL_SERVER_HOME")
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 
-FILES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
+# Templates are files of projects that are made of them.
+FILES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py") if "templates" not in path.parts)
 
 
 def room_of(file: Path) -> str:
@@ -183,7 +186,7 @@ def test_only_entry_points_read_the_environment(file: Path) -> None:
 
     And the default handler service, when it is initialized: it is made without arguments, as MMS makes handlers.
     """
-    entry_points = ("entry_point", "model_server", "cli", "__main__", "default_handler_service")
+    entry_points = ("entry_point", "testing", "model_server", "cli", "__main__", "default_handler_service")
     if room_of(file) in entry_points or (room_of(file) in ("worker", "requirements") and is_program(file)):
         return
     names = {dotted(node) for node in ast.walk(tree_of(file)) if isinstance(node, ast.Attribute)}
