@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import boto3
+from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 
@@ -226,7 +227,7 @@ def main():
             return 2
     try:
         getattr(Deployment(options.name), options.command)(options)
-    except (BotoCoreError, ClientError, WaiterError) as error:
+    except (Boto3Error, BotoCoreError, ClientError, WaiterError) as error:
         print(f"{options.command} failed: {error}", file=sys.stderr)
         return 1
     return 0
