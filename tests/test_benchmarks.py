@@ -21,6 +21,8 @@ from benchmarks.results import ROWS, PeerFacts, Results
 from benchmarks.server import ServerError, ServerProcess
 
 # Starts a child in a session of its own, says so by writing a file, and waits.
+pytestmark = pytest.mark.once
+
 FAMILY = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)

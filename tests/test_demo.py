@@ -20,6 +20,8 @@ import psutil
 import pytest
 from running_server import all_gone, eventually
 
+pytestmark = pytest.mark.once
+
 DEMO = Path(__file__).resolve().parents[1] / "demo" / "demo.py"
 
 # Runs the demo with a function in it replaced.

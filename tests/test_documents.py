@@ -23,7 +23,7 @@ import requests
 from documents import PAGES, README, TEXT, all_blocks, blocks, handlers, page
 from running_server import eventually, free_port
 
-from sagemaker_inference_lite import errors
+from sagemaker_inference_lite import errors, testing
 from sagemaker_inference_lite.settings import Settings, listing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -296,12 +296,38 @@ def command(line: str, directory: Path) -> str:
     return done.stdout.strip()
 
 
+def test_the_test_of_a_model(tmp_path: Path) -> None:
+    """The documented test is green, with the model of the examples."""
+    make_model(tmp_path / "my-model")
+    (block,) = [each for each in blocks("python", "laptop.md") if each.startswith("# test_model.py")]
+    (tmp_path / "test_model.py").write_text(block)
+    pytest_command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_model.py"]
+    done = subprocess.run(pytest_command, cwd=tmp_path, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_commands_of_the_laptop_s_page(tmp_path: Path) -> None:
+    """They are run as they stand, but for where the server listens."""
+    make_model(tmp_path / "my-model")
+    (tmp_path / "rows.csv").write_text("5.1,3.5,1.4,0.2\n")
+    asks, archives, makes = blocks("sh", "laptop.md")
+    for line in (archives + makes).splitlines():
+        command(line, tmp_path)
+    assert (tmp_path / "somewhere" / "code" / "inference.py").is_file()
+    assert (tmp_path / "my-endpoint" / "Dockerfile").is_file()
+    make_model(tmp_path / "models" / "iris" / "model")
+    with testing.serving(tmp_path / "my-model") as url:
+        for line in asks.splitlines():
+            command(f"{line} --url {url}", tmp_path)
+
+
 def test_every_block_is_of_a_kind_that_is_tried() -> None:
     """Somebody who adds an example says here, or in a test that takes it, how it is tried."""
-    data = ("my-container/\n", "workers per model: ", "[INFO] ")
+    data = ("my-container/\n", "workers per model: ", "[INFO] ", "iris   Log")
     for block in all_blocks():
         if block.language == "python":
-            is_tried = re.match(r"# \S+, served |# deploy\.py\n", block.text) or "start_model_server(" in block.text
+            is_file = re.match(r"# \S+, served |# deploy\.py\n|# test_model\.py\n", block.text)
+            is_tried = is_file or "start_model_server(" in block.text
         elif block.language == "text":
             is_tried = block.text.lstrip().startswith((*data, "pip download ", "Usage: "))
         elif block.language == "console":

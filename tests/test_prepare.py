@@ -13,6 +13,8 @@ from sagemaker_inference_lite.cli import main
 from sagemaker_inference_lite.errors import PreflightError
 from sagemaker_inference_lite.mms import class_data, command, java, native_library
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def archive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:

@@ -156,7 +156,7 @@ def run_all(arguments: Sequence[str], skip: Sequence[str]) -> bool:
         elif python is None:
             outcomes[version] = "not found"
         else:
-            outcomes[version] = _outcome(version, python, ["-m", "not front_end", *arguments])
+            outcomes[version] = _outcome(version, python, ["-m", "not once", *arguments])
     print("\n".join(["", *(f"Python {version:<5} {outcome}" for version, outcome in outcomes.items())]))
     return not any(outcome.startswith("FAILED") for outcome in outcomes.values())
 

@@ -10,7 +10,7 @@ import pytest
 import requests
 from running_server import Server, eventually
 
-pytestmark = pytest.mark.front_end
+pytestmark = pytest.mark.once
 
 Start = Callable[..., Server]
 

@@ -19,7 +19,7 @@ import pytest
 import requests
 from running_server import Server, eventually
 
-pytestmark = pytest.mark.front_end
+pytestmark = pytest.mark.once
 
 MIB = 1 << 20
 NOT_ALONE = "; a model's archive has files and directories alone"

@@ -16,7 +16,7 @@ from pinging import others_are_served
 from raw_http import LAST, command, connected, conversation, post, received, statuses
 from running_server import Server, eventually
 
-pytestmark = pytest.mark.front_end
+pytestmark = pytest.mark.once
 
 MIB = 1 << 20
 URL_ENCODED = "Content-Type: application/x-www-form-urlencoded"

@@ -12,7 +12,7 @@ import requests
 from raw_http import LAST, command, connected, conversation, post, received, statuses
 from running_server import Server, eventually
 
-pytestmark = pytest.mark.front_end
+pytestmark = pytest.mark.once
 
 CHUNKED = "Transfer-Encoding: chunked"
 BODY = b"5\r\necho \r\n0\r\n\r\n"

@@ -15,7 +15,7 @@ from typing import Callable
 import pytest
 from running_server import Server
 
-pytestmark = pytest.mark.front_end
+pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIMES = ROOT / ".venv" / "java"

@@ -15,7 +15,7 @@ import pytest
 import requests
 from running_server import Server, eventually
 
-pytestmark = pytest.mark.front_end
+pytestmark = pytest.mark.once
 
 
 def test_a_load_of_a_model_that_is_being_unloaded_is_409(multi: Server, model: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 import requests
 from running_server import Server, eventually
 
-pytestmark = pytest.mark.front_end
+pytestmark = pytest.mark.once
 
 BAD_LOADS: dict[str, Any] = {
     "batch_size": [0, -1, 1.5, 2147483648, 1025, "many", [1], {}, True, 10**30],

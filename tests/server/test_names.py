@@ -11,7 +11,7 @@ import pytest
 import requests
 from running_server import Server
 
-pytestmark = pytest.mark.front_end
+pytestmark = pytest.mark.once
 
 BAD = {
     "empty": "",

@@ -56,13 +56,17 @@ class Images:
         """What container/Dockerfile makes of such a base."""
         return self.built(CONTAINER, suite, BASE_IMAGE=self.base(suite))
 
-    def built(self, context: Path, wheels: str, dockerfile: str = "Dockerfile", **arguments: str) -> Image:
-        """What a directory's Dockerfile makes, with wheels and without a network."""
-        key = (context, wheels, dockerfile, *arguments.items())
+    def built(
+        self, context: Path, wheels: str, dockerfile: str = "Dockerfile", also: str = "", **arguments: str
+    ) -> Image:
+        """What a directory's Dockerfile makes, with wheels, also others of that name, and without a network."""
+        key = (context, wheels, dockerfile, also, *arguments.items())
         if key not in self._made:
             copy = self._scratch / f"context-{len(self._made)}"
             shutil.copytree(context, copy, ignore=shutil.ignore_patterns("wheels"))
             shutil.copytree(wheels_of(wheels.upper()), copy / "wheels")
+            if also:
+                shutil.copytree(wheels_of(also), copy / "wheels", dirs_exist_ok=True)
             self._made[key], _ = self.client.images.build(
                 path=str(copy),
                 dockerfile=dockerfile,
