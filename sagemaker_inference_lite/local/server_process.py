@@ -160,8 +160,9 @@ class ServerProcess:
 
     def _read_output(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._events.put_line(line.decode(errors="replace").rstrip("\r\n"))
+        with self._process.stdout as lines:
+            for line in lines:
+                self._events.put_line(line.decode(errors="replace").rstrip("\r\n"))
 
     def _read_events(self, descriptor: int) -> None:
         with open(descriptor, "rb") as lines:
