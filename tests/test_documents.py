@@ -310,8 +310,8 @@ def test_the_commands_of_the_laptop_s_page(tmp_path: Path) -> None:
     """They are run as they stand, but for where the server listens."""
     make_model(tmp_path / "my-model")
     (tmp_path / "rows.csv").write_text("5.1,3.5,1.4,0.2\n")
-    asks, archives, makes = blocks("sh", "laptop.md")
-    for line in (archives + makes).splitlines():
+    asks, archives, doctor, makes = blocks("sh", "laptop.md")
+    for line in (archives + doctor + makes).splitlines():
         command(line, tmp_path)
     assert (tmp_path / "somewhere" / "code" / "inference.py").is_file()
     assert (tmp_path / "my-endpoint" / "Dockerfile").is_file()

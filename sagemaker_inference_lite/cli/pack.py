@@ -59,7 +59,8 @@ def command(
     \b
     Exit status: 0 when it is packed, 1 when it is not fit to be, 2 for options and paths that cannot be used.
     """
-    from sagemaker_inference_lite.inspection.model import Level, inspect_model
+    from sagemaker_inference_lite.inspection.findings import Level
+    from sagemaker_inference_lite.inspection.model import inspect_model
 
     target = _target(source, output, force or dry_run)
     contents = packing.contents_of(source)

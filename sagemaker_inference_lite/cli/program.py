@@ -27,7 +27,7 @@ _COMPLETION = f"_{PROGRAM}_COMPLETE".replace("-", "_").upper()
 @click.group(
     cls=LazyGroup,
     commands_package="sagemaker_inference_lite.cli",
-    command_names=("serve", "invoke", "pack", "unpack", "init", "settings", "prepare", "completion"),
+    command_names=("serve", "invoke", "pack", "unpack", "init", "doctor", "settings", "prepare", "completion"),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")

@@ -4,38 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
 
 from sagemaker_inference_lite.archives.packing import Contents
 from sagemaker_inference_lite.errors import ModelError
+from sagemaker_inference_lite.inspection.findings import Finding, Level, worst_first
 from sagemaker_inference_lite.inspection.program import Program, inspect_program
 from sagemaker_inference_lite.model_files import kind_of, only_file
 
 _ARCHIVES = (".tar.gz", ".tgz")
-
-
-class Level(Enum):
-    """How bad a finding is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class Finding(NamedTuple):
-    """Something that somebody should know.
-
-    Attributes:
-        level: How bad it is.
-        what: A sentence.
-        mend: What to do about it; "" where the sentence says it.
-    """
-
-    level: Level
-    what: str
-    mend: str = ""
 
 
 def inspect_model(
@@ -75,7 +52,7 @@ def inspect_model(
                 "Put it into a directory with code/inference.py, and pack that.",
             )
         )
-    return sorted(found, key=lambda each: [Level.ERROR, Level.WARNING, Level.OK].index(each.level))
+    return worst_first(found)
 
 
 def _directory(

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 from container_images import Engine, Images
 from docker.models.images import Image
 from running_container import COMMANDED, Serve
-from running_server import HANDLER, Server
+from running_server import HANDLER, Server, eventually
 
 MOST_BYTES = 220_000_000
 # What a container may need beyond what its process needs.
@@ -83,3 +86,16 @@ def test_what_was_prepared_travels(engine: Engine, images: Images, serve: Serve,
     container = serve(of=engine.client.images.get("travelled:here"), environ=vmargs).ready()
     assert "its classes archived" in container.output()
     assert container.stop() == 0
+
+
+def test_the_doctor_finds_nothing_wrong(engine: Engine, image: Image, serve: Serve) -> None:
+    """Of the image from outside, nor inside a container of it; within seconds."""
+    command = [sys.executable, "-m", "sagemaker_inference_lite", "doctor", "--json"]
+    outside = subprocess.run(
+        [*command, image.id or ""], env={**os.environ, "DOCKER_HOST": engine.host}, capture_output=True, text=True
+    )
+    assert outside.returncode == 0, outside.stdout + outside.stderr
+    inside = serve(["sagemaker-inference-lite", "doctor", "--json"], environ={"SAGEMAKER_BIND_TO_PORT": "8099"})
+    assert eventually(lambda: inside.end() is not None)
+    assert inside.end() == 0, inside.output()
+    assert "Java" in inside.output()
