@@ -11,9 +11,11 @@ that are written. The last one asks until there is an answer. Needs nothing but 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import enum
 import json
 import os
+import random
 import shlex
 import signal
 import socket
@@ -315,9 +317,12 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """One that nobody listens on, below 32767, from which on Multi Model Server takes none."""
+    while True:
+        port = random.randint(20000, 32000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def table(journeys: Mapping[str, Sequence[Journey]]) -> str:

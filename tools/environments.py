@@ -48,12 +48,12 @@ class Purpose(NamedTuple):
 
 
 PURPOSES = {
-    "demo": Purpose(("jre", "demo"), "wheel"),
+    "demo": Purpose(("local", "demo"), "wheel"),
     "test": Purpose(("jre", "test"), "wheel"),
     "frameworks": Purpose(("jre", "test", "frameworks"), "wheel"),
     "container": Purpose(("test", "container"), "wheel"),
     "check": Purpose(("check", "test"), "once"),
-    "dev": Purpose(("jre", "demo", "test", "check"), "tree"),
+    "dev": Purpose(("local", "demo", "test", "check"), "tree"),
     "docs": Purpose(("docs",), "wheel"),
     "bench-codecs": Purpose(("fast",), "wheel"),
     # It imports pkg_resources, which a later setuptools lacks.

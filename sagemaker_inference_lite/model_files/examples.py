@@ -33,16 +33,18 @@ class Example(NamedTuple):
 
 
 def description(model: object) -> str:
-    """What a model is, such as "LogisticRegression (scikit-learn)"."""
+    """What a model is, such as "LogisticRegression (scikit-learn)"; "" where its type does not say it."""
     try:
         kind = type(model)
         top = kind.__module__.partition(".")[0]
         title = _TITLES.get(top, top)
         steps = [type(step).__name__ for _, step in getattr(model, "steps", ())]
         name = f"{kind.__name__} of {', '.join(steps)}" if steps else kind.__name__
-        return on_one_line(name if title in ("builtins", "__main__") else f"{name} ({title})")
+        if title in ("builtins", "numpy"):
+            return ""  # what a model_fn has put together says nothing by its type
+        return on_one_line(name if title == "__main__" else f"{name} ({title})")
     except Exception:  # an object of the model's owner's, which may do anything
-        return "a model"
+        return ""
 
 
 def example(model: object) -> Example | None:
