@@ -44,8 +44,10 @@ class Loop:
             self._previous_wakeup = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
             for number in STOP_SIGNALS:
                 self._previous[number] = signal.signal(number, self._request_stop)
-            self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._request_reload)
             self._had_terminal = _has_terminal()
+            # Whoever starts this with nohup wants it to outlive the terminal.
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._request_reload)
             self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _ignore)
         return self
 

@@ -513,7 +513,7 @@ class Zygote:
     def _could_not_load(self, slot: Slot, status: int, failure: events.LoadFailure) -> None:
         """Say it where the front end waits for it, and try again where it does not."""
         slot.failed_tries += 1
-        if slot.is_of_reload and not slot.answered_load:
+        if slot.load is not None and slot.load.generation and not slot.answered_load:
             self._could_not_reload(slot, status, failure)
             return
         self._supervisor.tell_failed_load(slot.model_name, failure.sentence)
@@ -531,7 +531,8 @@ class Zygote:
     def _could_not_reload(self, slot: Slot, status: int, failure: events.LoadFailure) -> None:
         """The front end drops what else the reload has brought, and goes on with the workers of before."""
         assert slot.model is not None
-        if slot.model.reload.failed():
+        # A worker of a reload that has failed already may be told of later than the next reload has begun.
+        if slot.is_of_reload and slot.model.reload.failed():
             logger.error("model %r is not reloaded, and the workers of before go on", slot.model_name)
             self._supervisor.tell_failed_reload(slot.model_name, failure.sentence)
         self._answer_load(slot, wire.encode_failure(status, failure.sentence, failure.error_id, failure.trace))

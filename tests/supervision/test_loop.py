@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import shutil
 import signal
 import socket
@@ -53,6 +54,50 @@ def test_a_signal_wakes_a_turn_up(loop: Loop) -> None:
     assert seconds_of_a_turn(loop, 1) < 0.8
     assert list(loop.stop_requests) == [signal.SIGTERM]
     timer.join()
+
+
+def test_a_hang_up_asks_for_a_reload(loop: Loop) -> None:
+    """SIGHUP is noted apart from what asks to stop."""
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert list(loop.reload_requests) == [signal.SIGHUP]
+    assert not loop.stop_requests
+
+
+def test_a_hang_up_that_is_ignored_stays_so() -> None:
+    """Whoever starts a server with nohup wants it to outlive the terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Loop() as loop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not loop.reload_requests
+            assert not loop.stop_requests
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_terminal_is_closed(tmp_path: Path) -> None:
+    """SIGHUP of a terminal that is gone asks to stop: nobody is left who could press Ctrl-C."""
+    program = (
+        "import os, signal, sys, time\n"
+        "from sagemaker_inference_lite.supervision.loop import Loop\n"
+        "with Loop() as loop:\n"
+        "    open(sys.argv[1], 'w').write('ready')\n"
+        "    while not (loop.stop_requests or loop.reload_requests):\n"
+        "        loop.turn(0.1)\n"
+        "    open(sys.argv[1], 'w').write('stop' if loop.stop_requests else 'reload')\n"
+    )
+    note = tmp_path / "note"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", program, str(note)])
+    deadline = time.monotonic() + 20
+    while not (note.exists() and note.read_text() == "ready"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    assert note.read_text() == "stop"
 
 
 def test_more_signals_than_the_wake_up_can_hold(loop: Loop) -> None:
