@@ -232,7 +232,7 @@ class _Server:
             return False
         self._front_end.command("start")
         listening = self._wait(
-            lambda: preflight.is_listening(self._address), _FRONT_END_START_SECONDS, lambda: "listen"
+            (self._directory / command.LISTENING_FILE).exists, _FRONT_END_START_SECONDS, lambda: "listen"
         )
         if listening:
             self._is_listening = True

@@ -189,8 +189,8 @@ def piped() -> Iterator[Piped]:
         ("not\x85three\u2028lines\r", (), "not\\x85three\\u2028lines\\r"),
         ("%d wheels", ("no",), "%d wheels (this record cannot be formatted: TypeError: %d format: a "),
         ("too %s", ("many", "arguments"), "too %s (this record cannot be formatted: TypeError: not all arguments "),
-        ("it says: %s", (MuteError(),), "it says: %s (this record cannot be formatted: LookupError: )"),
-        (MuteError(), (), "its text cannot be had: LookupError (this record cannot be formatted: LookupError: )"),
+        ("it says: %s", (MuteError(),), "it says: %s (this record cannot be formatted: LookupError)"),
+        (MuteError(), (), "its text cannot be had: LookupError (this record cannot be formatted: LookupError)"),
     ],
 )
 def test_a_record_never_fails(

@@ -30,10 +30,12 @@ import io.netty.util.internal.logging.InternalLoggerFactory;
 import io.netty.util.internal.logging.Slf4JLoggerFactory;
 import java.io.BufferedReader;
 import java.io.ByteArrayOutputStream;
+import java.io.File;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.security.GeneralSecurityException;
 import java.util.ArrayList;
 import java.util.List;
@@ -148,6 +150,8 @@ public final class FrontEnd {
             listen(inference, ConnectorType.INFERENCE_CONNECTOR);
             listen(managed, ConnectorType.MANAGEMENT_CONNECTOR);
         }
+        // The parent looks for it: to connect would tell it no more than that somebody listens there.
+        Files.createFile(new File(stateDir, "listening").toPath());
     }
 
     /**

@@ -220,7 +220,7 @@ class _Run:
         failure = self._failure
         return (
             failure is not None
-            and failure.exit_code == PortInUseError.exit_code
+            and self._phase is Phase.STARTING
             and not environment.is_free(self._asked.host, self._port)
         )
 

@@ -19,6 +19,9 @@ from sagemaker_inference_lite.sizing import MOST_WORKERS, Sizing
 # What Java ends with for -XX:+ExitOnOutOfMemoryError.
 OUT_OF_MEMORY_STATUS = 3
 
+# Made by the front end once it listens (FrontEnd.java).
+LISTENING_FILE = "listening"
+
 HOSTS_FILE = "hosts"
 
 MAIN_CLASS = "sagemakerinferencelite.FrontEnd"

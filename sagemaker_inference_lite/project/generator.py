@@ -25,25 +25,26 @@ class Framework(NamedTuple):
 
     Attributes:
         title: What people call it.
-        requirements: What the image and the training need, a line each.
         file: What the training writes.
+        in_image: What the image needs, a line each.
+        for_training: What the training needs beside that.
     """
 
     title: str
-    requirements: tuple[str, ...]
     file: str
+    in_image: tuple[str, ...]
+    for_training: tuple[str, ...] = ("scikit-learn>=1.3",)  # which has the data
 
 
 FRAMEWORKS = {
-    "sklearn": Framework("scikit-learn", ("scikit-learn>=1.3",), "model.joblib"),
-    "xgboost": Framework("XGBoost", ("xgboost>=2.1", "scikit-learn>=1.3"), "model.ubj"),
-    "lightgbm": Framework("LightGBM", ("lightgbm>=4", "scikit-learn>=1.3"), "model.txt"),
-    "pytorch": Framework("PyTorch", ("torch>=2.2", "scikit-learn>=1.3"), "model.pt"),
-    "onnx": Framework("ONNX Runtime", ("onnxruntime>=1.16", "skl2onnx>=1.16", "scikit-learn>=1.3"), "model.onnx"),
-    "custom": Framework("code of your own", ("scikit-learn>=1.3",), "centres.npy"),
+    "sklearn": Framework("scikit-learn", "model.joblib", ("scikit-learn>=1.3",), ()),
+    # The build without CUDA, which is smaller by hundreds of megabytes.
+    "xgboost": Framework("XGBoost", "model.ubj", ("xgboost-cpu>=2.1",)),
+    "lightgbm": Framework("LightGBM", "model.txt", ("lightgbm>=4",)),
+    "pytorch": Framework("PyTorch", "model.pt", ("torch>=2.2",)),
+    "onnx": Framework("ONNX Runtime", "model.onnx", ("onnxruntime>=1.16",), ("scikit-learn>=1.3", "skl2onnx>=1.16")),
+    "custom": Framework("code of your own", "centres.npy", ("numpy>=1.21",)),
 }
-# What only the training needs, and the image does without.
-_FOR_TRAINING = ("skl2onnx",)
 _MODELS = ("iris", "wine")
 # What whoever works on the project needs.
 _FOR_WORK = (
@@ -119,11 +120,9 @@ def _files(framework: str, several: bool) -> dict[str, str]:
         if several
         else "deploy.py up IMAGE ROLE BUCKET model.tar.gz",
     }
-    in_image = [line for line in about.requirements if not line.startswith(_FOR_TRAINING)]
     files = {name: _filled(_template("common", name), words) for name in _COMMON}
-    files["requirements.txt"] = "".join(f"{line}\n" for line in in_image)
-    for_training = [line for line in about.requirements if line not in in_image]
-    files["requirements-dev.txt"] = "".join(f"{line}\n" for line in (*_FOR_WORK, *for_training))
+    files["requirements.txt"] = "".join(f"{line}\n" for line in about.in_image)
+    files["requirements-dev.txt"] = "".join(f"{line}\n" for line in (*_FOR_WORK, *about.for_training))
     common = _template("train", "several.py" if several else "one.py")
     files["train.py"] = _filled(_template("train", f"{framework}.py") + "\n\n" + common, words)
     files["tests/test_model.py"] = _filled(_template("common/tests", f"{words['MODE']}.py"), words)

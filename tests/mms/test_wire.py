@@ -40,6 +40,8 @@ LOADS = st.builds(
     batch_size=st.integers(1, 2**31 - 1),
     handler=TEXTS,
     gpu_id=st.none() | st.integers(0, 15),
+    generation=INTS,
+    generation_size=INTS,
 )
 PARAMETERS = st.builds(wire.Parameter, name=TEXTS, content_type=TEXTS, value=st.binary(max_size=40))
 REQUESTS = st.lists(
@@ -139,8 +141,10 @@ def test_fields_of_a_load() -> None:
     whole = encode_load(LOAD)
     assert parse(whole) == LOAD
     assert parse(whole.replace(INT.pack(1) + field(LOAD.handler), INT.pack(0) + field(LOAD.handler))) == LOAD
-    assert parse(whole[:-4] + INT.pack(-7)) == LOAD
-    assert parse(whole[:-4] + INT.pack(3)) == LOAD._replace(gpu_id=3)
+    assert parse(whole[:-12] + INT.pack(-7) + whole[-8:]) == LOAD
+    assert parse(whole[:-12] + INT.pack(3) + INT.pack(5) + INT.pack(2)) == LOAD._replace(
+        gpu_id=3, generation=5, generation_size=2
+    )
 
 
 def test_values_are_copies() -> None:
