@@ -521,7 +521,9 @@ class Zygote:
             self._try_again_or_give_up(slot, failure)
         elif slot.answered_load:
             slot.restarts.ended(has_answered=False, lived_seconds=0.0)
-            message = f"The model could not be loaded again: {failure.sentence}"
+            # Who asks is not who loads: the sentence may quote what is private.
+            cause = f"its log has the cause under the error id {failure.error_id}"
+            message = f"The model could not be loaded again; {cause}."
             self._refuse_for_now(slot, worker.Refusal(status, message))
         else:
             # The front end closes the connection, and forgets the model.

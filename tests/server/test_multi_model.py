@@ -158,6 +158,7 @@ def test_a_worker_that_cannot_load_again_refuses_until_it_can(multi: Server, mod
         for _ in range(3):
             answer = multi.invoke("echo", model)
             assert (answer.status_code, answer.json()["error"]["type"]) == (status, "ModelNotLoaded")
+            assert "secret" not in answer.text
         on_load.write_text("echo")
         assert eventually(lambda: multi.invoke("echo on", model).text == "on")
     assert multi.unload(model).status_code == 200
