@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 import os
 import socket
+import zlib
 from collections.abc import MutableMapping, Sequence
 from typing import Any, Callable, NamedTuple
 
@@ -137,7 +137,7 @@ def _is_first_failure(packages: str, sentence: str) -> bool:
 
     Workers of one model fail at the same time and for the same reason, and one traceback says all of it.
     """
-    mark = failure_marks(packages, hashlib.sha256(sentence.encode(errors="backslashreplace")).hexdigest()[:16])
+    mark = failure_marks(packages, f"{zlib.crc32(sentence.encode(errors='backslashreplace')):08x}")
     try:
         os.makedirs(os.path.dirname(mark), exist_ok=True)
         os.close(os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
