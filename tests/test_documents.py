@@ -290,9 +290,12 @@ def test_the_readme_s_multi_model_endpoint(tmp_path: Path) -> None:
 
 
 def command(line: str, directory: Path) -> str:
-    """What a line for a shell prints, where the command is this interpreter's."""
+    """What a line for a shell prints, where the command is this interpreter's, and its server's port is free."""
     line = line.replace("sagemaker-inference-lite", f"{sys.executable} -m sagemaker_inference_lite", 1)
-    done = subprocess.run(line, shell=True, cwd=directory, check=True, capture_output=True, text=True, timeout=60)
+    environ = {**os.environ, "SAGEMAKER_BIND_TO_PORT": str(free_port())}
+    done = subprocess.run(
+        line, shell=True, cwd=directory, env=environ, check=True, capture_output=True, text=True, timeout=60
+    )
     return done.stdout.strip()
 
 
