@@ -33,7 +33,6 @@ BASES = {"bookworm": "3.11", "trixie": "3.13"}
 FRAMEWORK_BASE = "bookworm"
 FRAMEWORKS = {
     "SCIKIT_LEARN": ("scikit-learn>=1.0",),
-    "LIGHTGBM": ("lightgbm>=4",),
     "XGBOOST": ("xgboost-cpu>=2.1",),
     "HUGGING_FACE": (
         "sagemaker-huggingface-inference-toolkit>=2.6.0",

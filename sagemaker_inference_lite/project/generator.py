@@ -28,19 +28,26 @@ class Framework(NamedTuple):
         file: What the training writes.
         in_image: What the image needs, a line each.
         for_training: What the training needs beside that.
+        system: Lines of the Dockerfile that install what no wheel brings.
     """
 
     title: str
     file: str
     in_image: tuple[str, ...]
     for_training: tuple[str, ...] = ("scikit-learn>=1.3",)  # which has the data
+    system: str = ""
 
+
+_LIBGOMP = """# LightGBM's wheel takes OpenMP's library from the system.
+RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
+
+"""
 
 FRAMEWORKS = {
     "sklearn": Framework("scikit-learn", "model.joblib", ("scikit-learn>=1.3",), ()),
     # The build without CUDA, which is smaller by hundreds of megabytes.
     "xgboost": Framework("XGBoost", "model.ubj", ("xgboost-cpu>=2.1",)),
-    "lightgbm": Framework("LightGBM", "model.txt", ("lightgbm>=4",)),
+    "lightgbm": Framework("LightGBM", "model.txt", ("lightgbm>=4",), system=_LIBGOMP),
     "pytorch": Framework("PyTorch", "model.pt", ("torch>=2.2",)),
     "onnx": Framework("ONNX Runtime", "model.onnx", ("onnxruntime>=1.16",), ("scikit-learn>=1.3", "skl2onnx>=1.16")),
     "custom": Framework("code of your own", "centres.npy", ("numpy>=1.21",)),
@@ -106,6 +113,7 @@ def _files(framework: str, several: bool) -> dict[str, str]:
     words = {
         "FRAMEWORK": about.title,
         "FILE": about.file,
+        "SYSTEM": about.system,
         "SERVE": "models/iris models/wine" if several else "model/",
         "ASK": "invoke iris" if several else "invoke",
         "MODE": "several" if several else "one",

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Projects that ``init`` makes, built on the engine as they lie there, and asked; ONNX is in tests/frameworks/."""
+"""Projects that ``init`` makes, built on the engine as they lie there, and asked.
+
+Those of ONNX and LightGBM are in tests/frameworks/ alone: the one is trained with more than its image has, the other's
+image needs a package of Debian's, and there is no network here.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,6 @@ ROWS = [[5.1, 3.5, 1.4, 0.2]]
 # Where the wheels of each are (tools/run_tests.py); those of one's own code need nothing but numpy.
 WHEELS = {
     "sklearn": "SCIKIT_LEARN",
-    "lightgbm": "LIGHTGBM",
     "xgboost": "XGBOOST",
     "pytorch": "HUGGING_FACE",
     "custom": "",
@@ -28,12 +31,14 @@ WHEELS = {
 
 # What trains where scikit-learn, which has the data, is not.
 TRAIN = """
-import runpy, sys, types
+import importlib.machinery, runpy, sys, types
 import numpy as np
+package = types.ModuleType("sklearn")
+package.__spec__ = importlib.machinery.ModuleSpec("sklearn", None)
 datasets = types.ModuleType("sklearn.datasets")
 rows = np.random.default_rng(0).normal(size=(150, 4))
 datasets.load_iris = datasets.load_wine = lambda return_X_y: (rows, np.arange(150) % 3)
-sys.modules.update({"sklearn": types.ModuleType("sklearn"), "sklearn.datasets": datasets})
+sys.modules.update({"sklearn": package, "sklearn.datasets": datasets})
 runpy.run_path("train.py", run_name="__main__")
 """
 
