@@ -34,7 +34,7 @@ from typing import Union
 from sagemaker_inference_lite import fork_guard, tracebacks
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import ModelError
-from sagemaker_inference_lite.model_files.libraries import how_to_add
+from sagemaker_inference_lite.mends import how_to_add
 from sagemaker_inference_lite.printable import named
 from sagemaker_inference_lite.python_file import import_by_own_name, import_file, is_of_file, put_first_on_path
 

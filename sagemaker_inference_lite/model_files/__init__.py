@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Callable
 
 from sagemaker_inference_lite.errors import ModelError
+from sagemaker_inference_lite.mends import mend_of
 from sagemaker_inference_lite.model_files import boosted_trees, onnx_runtime, pytorch, scikit_learn
 from sagemaker_inference_lite.model_files.kinds import Kind, kind_of, only_file
-from sagemaker_inference_lite.model_files.libraries import Resources, how_to_add, threads
+from sagemaker_inference_lite.model_files.libraries import Resources, threads
 from sagemaker_inference_lite.printable import named
 
 __all__ = ["Kind", "Resources", "kind_of", "load", "load_file", "only_file", "predict", "why_mute"]
@@ -56,19 +57,8 @@ def load_file(path: Path, kind: Kind, gpu_id: int | None = None, environ: Mappin
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"{path} cannot be loaded: {named(error)}{_hint(error, path)}") from error
-
-
-def _hint(error: Exception, path: Path) -> str:
-    """What to do about an error of unpickling, where that is known."""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return f". {how_to_add(error.name)}"
-    if isinstance(error, AttributeError) and "__main__" in str(error):
-        return (
-            f". {path.name} was written by a script that defined this itself, and a pickle holds only its name: move "
-            "it into a module, such as code/features.py, import it from there in the script, and write the file again."
-        )
-    return ""
+        mend = mend_of(error)
+        raise ModelError(f"{path} cannot be loaded: {named(error)}{mend and f'. {mend}'}") from error
 
 
 def predict(data: object, model: object) -> object:

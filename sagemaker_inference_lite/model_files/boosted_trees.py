@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sagemaker_inference_lite.errors import ClientError
+from sagemaker_inference_lite.model_files import scikit_learn
 from sagemaker_inference_lite.model_files.casting import Array, cast
 from sagemaker_inference_lite.model_files.libraries import Resources, library
 
@@ -72,4 +73,4 @@ def run_without_text(model: Any, data: object) -> object:
     """Asks a model whose own predict() takes a text for the name of a file."""
     if isinstance(data, (str, bytes)):
         raise ClientError(400, "The model takes rows of numbers; the request is text.")
-    return model.predict(data)
+    return scikit_learn.run(model, data)

@@ -8,11 +8,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sagemaker_inference_lite.model_files import scikit_learn
+import numpy as np
+
+from sagemaker_inference_lite.model_files import predict, scikit_learn
 from sagemaker_inference_lite.printable import on_one_line
 
 # What people call the libraries whose modules are called otherwise.
-_TITLES = {"sklearn": "scikit-learn", "onnxruntime": "ONNX Runtime", "torch": "PyTorch", "xgboost": "XGBoost"}
+_TITLES = {
+    "catboost": "CatBoost",
+    "lightgbm": "LightGBM",
+    "onnxruntime": "ONNX Runtime",
+    "sklearn": "scikit-learn",
+    "torch": "PyTorch",
+    "xgboost": "XGBoost",
+}
 _TEXT = "some text"
 # A longer request is no example that somebody reads.
 _MOST_BYTES = 4000
@@ -51,6 +60,10 @@ def example(model: object) -> Example | None:
     """A request that fits a model, by what the model says of itself; None where it says nothing. Never raises."""
     try:
         found = _of_text(model) or _of_rows(model) or _of_session(model)
+        if found is not None:
+            # What a model says of its width is not all that it takes: columns by name, or texts among numbers.
+            value = json.loads(found.body)
+            predict(value if isinstance(value, dict) else np.asarray(value), model)
     except Exception:
         return None
     return found if found is not None and len(found.body) <= _MOST_BYTES else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sagemaker_inference_lite.errors import ModelError
+from sagemaker_inference_lite.mends import how_to_add
 
 
 class Resources(NamedTuple):
@@ -48,30 +49,3 @@ def library(name: str, path: Path, hint: str = "") -> Any:
         raise ModelError(
             f"{path} needs the package {name}, which is not installed{hint}. {how_to_add(name)}"
         ) from error
-
-
-# Packages whose name is not that of the module that they bring: the ones that models import most.
-_DISTRIBUTIONS = {
-    "PIL": "pillow",
-    "attr": "attrs",
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python-headless",
-    "dateutil": "python-dateutil",
-    "dotenv": "python-dotenv",
-    "fitz": "pymupdf",
-    "google": "google-api-python-client",
-    "imblearn": "imbalanced-learn",
-    "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
-    "sklearnex": "scikit-learn-intelex",
-    "umap": "umap-learn",
-    "yaml": "PyYAML",
-}
-
-
-def how_to_add(module: str) -> str:
-    """What to do about a module that is not installed, in one sentence."""
-    top = module.partition(".")[0]
-    return (
-        f"Add a line {_DISTRIBUTIONS.get(top, top)} to the model's code/requirements.txt, or install it into the image."
-    )

@@ -16,12 +16,12 @@ def run(model: Any, data: object) -> object:
     """Asks a model by its method predict.
 
     Raises:
-        ClientError: 400. The model raised ValueError, and the request is not of the width that the model says it takes.
-            What the model answers nevertheless is its answer.
+        ClientError: 400. The model raised ValueError or TypeError, and the request is not of the width that the model
+            says it takes. What the model answers nevertheless is its answer.
     """
     try:
         return model.predict(data)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         mismatch = _mismatch(model, data)
         if mismatch:
             raise ClientError(400, mismatch) from error
@@ -54,9 +54,13 @@ def takes(count: int, columns: tuple[str, ...]) -> str:
 def _mismatch(model: Any, data: object) -> str:
     """Why the request does not fit the model; "" where it does, or nobody can tell."""
     count = features(model)
-    if count is None or not isinstance(data, (np.ndarray, list)):
+    if count is None:
         return ""
     expected = takes(count, names(model))
+    if data is None or isinstance(data, (str, bytes, dict, int, float)):
+        return f"The model takes {expected}; the request is no such rows: send [[...]]."
+    if not isinstance(data, (np.ndarray, list)):
+        return ""
     try:
         shape = np.shape(data)
     except ValueError:

@@ -17,6 +17,7 @@ from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import InferenceLiteError, WireError
 from sagemaker_inference_lite.memory import is_memory_error
+from sagemaker_inference_lite.mends import mend_of
 from sagemaker_inference_lite.mms import wire
 from sagemaker_inference_lite.printable import text_of
 from sagemaker_inference_lite.python_file import put_first_on_path, python_path
@@ -153,6 +154,9 @@ def _failed_load(job: Job, error: BaseException) -> End:
     """Log why the model cannot be loaded, and tell it to whoever wanted the model, under one id."""
     is_memory = is_memory_error(error)
     error_id, sentence = uuid.uuid4().hex, tracebacks.sentence_of(error)
+    mend = mend_of(error)
+    if mend and mend not in sentence:
+        sentence = f"{sentence}. {mend}"
     sentence = f"it ran out of memory: {sentence}" if is_memory else sentence
     shown = tracebacks.exc_info(error) if job.is_first_failure(sentence) else None
     logger.error("the model could not be loaded, error id %s: %s", error_id, sentence, exc_info=shown)

@@ -388,6 +388,13 @@ def test_a_missing_package_is_named_as_pip_does(tmp_path: Path) -> None:
     assert "Add a line scikit-image to the model's code/requirements.txt" in message
 
 
+def test_a_module_of_one_s_own_is_no_package(tmp_path: Path) -> None:
+    """Who has left a module out is not told to install what may be a stranger's package of that name."""
+    message = refusal(tmp_path, "import features_of_mine\n")
+    assert "If features_of_mine is a module of your own, put it beside inference.py in code/" in message
+    assert "Add a line features_of_mine" not in message
+
+
 def test_where_an_import_fails(tmp_path: Path) -> None:
     """The message names the line of the author's own code, and a syntax error's is in its own text."""
     assert f"NameError: name 'x' is not defined ({tmp_path}/code/inference.py, line 2)" in refusal(tmp_path, "\nx\n")

@@ -223,6 +223,19 @@ def test_a_mistake_in_the_program_is_told_once(start: Callable[..., Server], tmp
     assert len(lines) < 20
 
 
+def test_a_model_fn_that_cannot_unpickle(start: Callable[..., Server], tmp_path: Path) -> None:
+    """What to do is said wherever the error comes from: here from a model_fn of the author's own."""
+    program = tmp_path / "model" / "code" / "inference.py"
+    program.parent.mkdir(parents=True)
+    program.write_text(
+        "def model_fn(model_dir):\n    raise AttributeError(\"Can't get attribute 'X' on <module '__main__'>\")\n"
+    )
+    server = start(None)
+    assert server.ended() == 6
+    last = server.output().splitlines()[-1]
+    assert f"({program}, line 2). It was pickled by a script that defined this itself" in last
+
+
 def test_a_program_that_fails_to_import_a_package(start: Callable[..., Server], tmp_path: Path) -> None:
     """The last line has the line for requirements.txt."""
     program = tmp_path / "model" / "inference.py"
