@@ -11,6 +11,7 @@ assert requests.post(f"{url}/invocations", json=[[1, 2]]).status_code == 200
 from __future__ import annotations
 
 import os
+import random
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ from sagemaker_inference_lite.local.server_process import Ended, EventStream, Ou
 from sagemaker_inference_lite.supervision.observer import Ready
 
 _LINES = 200
+
+# Below those of outgoing connections, which the front end refuses.
+_LEAST_PORT, _MOST_PORT = 18000, 32000
 
 
 @contextmanager
@@ -52,7 +56,7 @@ def serving(*paths: str | os.PathLike[str], handler_service: str | None = None, 
     asked = Asked(handler=handler_service, workers=1, access_log=True, variables=tuple(environ.items()))
     events = EventStream()
     with laid_out(models) as layout:
-        port = environment.free_port(LOOPBACK)
+        port = _port()
         variables = environment.server_environment(os.environ, asked, layout.base_dir, port, models.several)
         with ServerProcess(variables, layout.base_dir, layout.lock, events):
             _wait_until_ready(events)
@@ -63,6 +67,14 @@ def serving(*paths: str | os.PathLike[str], handler_service: str | None = None, 
                 if isinstance(outcome, LoadFailed):
                     raise ModelLoadError(outcome.message)
             yield f"http://{LOOPBACK}:{port}"
+
+
+def _port() -> int:
+    """One of many, because tests run beside each other, and each would take the first that is free."""
+    while True:
+        port = random.randrange(_LEAST_PORT, _MOST_PORT)
+        if environment.is_free(LOOPBACK, port):
+            return port
 
 
 def _wait_until_ready(events: EventStream) -> None:
