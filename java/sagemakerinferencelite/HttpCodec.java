@@ -104,9 +104,12 @@ final class HttpCodec extends CombinedChannelDuplexHandler<HttpRequestDecoder, H
         if (paused && !mustWait(ctx) && ctx.channel().isActive()) {
             paused = false;
             freeRoom();
-            ctx.channel().config().setAutoRead(true);
             try {
                 channelRead(ctx, Unpooled.EMPTY_BUFFER);
+                if (!paused) {
+                    // Not before: each answer of a row would read more than it has taken.
+                    ctx.channel().config().setAutoRead(true);
+                }
                 channelReadComplete(ctx);
             } catch (Throwable t) { // for want of memory too: nobody else would hear of it
                 ctx.fireExceptionCaught(t);

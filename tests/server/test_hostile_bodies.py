@@ -212,6 +212,17 @@ def test_small_answers_that_are_not_read_are_bounded(hurried: Server) -> None:
         assert java.memory_info().rss - before < 60 * MIB
 
 
+def test_requests_sent_ahead_are_all_answered(hurried: Server) -> None:
+    """A client may send thousands of requests before it reads an answer; what waits does not grow with each of them."""
+    count = 30_000
+    with connected(hurried) as client, ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(client.sendall, command("echo on") * count + command("echo end", "Connection: close"))
+        time.sleep(1)
+        answers = received(client)
+        sent.result()
+    assert statuses(answers) == [200] * (count + 1)
+
+
 def test_a_batch_that_finds_no_room_is_answered(start: Callable[..., Server]) -> None:
     """Where the answers of a batch find no room, each of its clients is told so."""
     server = start(
