@@ -19,6 +19,7 @@ from running_server import eventually, free_port
 boto3 = pytest.importorskip("boto3", reason="boto3 is not installed; run make test-container")
 pytest.importorskip("moto", reason="moto is not installed; run make test-container")
 
+from botocore.exceptions import ClientError  # noqa: E402 # it comes with boto3
 from botocore.stub import ANY, Stubber  # noqa: E402 # it comes with boto3
 
 ROLE = "arn:aws:iam::123456789012:role/Endpoint"
@@ -117,9 +118,22 @@ def test_an_endpoint(project: Path, aws: dict[str, str], several: bool) -> None:
         ServiceNamespace="sagemaker", ResourceIds=[f"endpoint/{name}/variant/all"]
     )["ScalableTargets"]
     assert (target["MinCapacity"], target["MaxCapacity"]) == (1, 3)
-    assert deploy(project, aws, "--name", name, "delete").returncode == 0
+    others = [f"another-{name}", f"{name}-prod", f"x{name}-20260101-000000", f"{name}-20260101-000000-b"]
+    for other in others:
+        sagemaker.create_model(ModelName=other, ExecutionRoleArn=ROLE, PrimaryContainer={"Image": IMAGE})
+        variant = {"VariantName": "v", "ModelName": other, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+        sagemaker.create_endpoint_config(EndpointConfigName=other, ProductionVariants=[variant])
+    deleted = deploy(project, aws, "--name", name, "delete")
+    assert deleted.returncode == 0, deleted.stderr
+    assert not client("application-autoscaling", aws).describe_scalable_targets(
+        ServiceNamespace="sagemaker", ResourceIds=[f"endpoint/{name}/variant/all"]
+    )["ScalableTargets"]
+    left = sagemaker.list_endpoint_configs(NameContains=name)["EndpointConfigs"]
+    assert sorted(each["EndpointConfigName"] for each in left) == sorted(others), "what others made is left alone"
+    left = sagemaker.list_models(NameContains=name)["Models"]
+    # moto lists all models, whatever their names are to contain.
+    assert sorted(each["ModelName"] for each in left if name in each["ModelName"]) == sorted(others)
     assert not [each for each in sagemaker.list_endpoints()["Endpoints"] if each["EndpointName"] == name]
-    assert not [each for each in sagemaker.list_models()["Models"] if each["ModelName"].startswith(name)]
     assert deploy(project, aws, "--name", name, "delete").returncode == 0, "what is not there is passed over"
 
 
@@ -165,6 +179,16 @@ def test_the_calls_that_moto_does_not_know(project: Path, monkeypatch: pytest.Mo
         deployment.up(options)
         sagemaker.add_response("update_inference_component", {"InferenceComponentArn": arn})
         deployment.update(options)
+        components = {"InferenceComponents": [_component(arn, name) for name in ("mine", "other")]}
+        scaling.add_response("deregister_scalable_target", {})
+        scaling.add_client_error("deregister_scalable_target", "ObjectNotFoundException", "No scalable target found")
+        alarms.add_response("delete_alarms", {}, {"AlarmNames": ["mine-no-copy"]})
+        sagemaker.add_response("list_inference_components", components)
+        sagemaker.add_response("delete_inference_component", {}, {"InferenceComponentName": "mine"})
+        sagemaker.add_response("list_inference_components", {"InferenceComponents": []})
+        sagemaker.add_client_error("delete_endpoint", "ValidationException", "Cannot delete: mine is updating")
+        with pytest.raises(ClientError, match="is updating"):
+            deployment.delete(options)
         sagemaker.assert_no_pending_responses()
         scaling.assert_no_pending_responses()
         alarms.assert_no_pending_responses()
@@ -184,6 +208,18 @@ def _endpoint(arn: str) -> dict[str, Any]:
         "EndpointName": "mine",
         "EndpointArn": arn,
         "EndpointStatus": "InService",
+        "CreationTime": 0,
+        "LastModifiedTime": 0,
+    }
+
+
+def _component(arn: str, name: str) -> dict[str, Any]:
+    return {
+        "InferenceComponentName": name,
+        "InferenceComponentArn": arn,
+        "EndpointName": "mine",
+        "EndpointArn": arn,
+        "VariantName": "all",
         "CreationTime": 0,
         "LastModifiedTime": 0,
     }

@@ -5,6 +5,7 @@ Credentials and the region are those that boto3 finds. Everything has the name t
 
 import argparse
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -36,7 +37,7 @@ def parser():
     invoke.add_argument("--model", help="with several models: the archive's name, such as iris.tar.gz")
     invoke.add_argument("--content-type", default="application/json")
     commands.add_parser("status", help="say how the endpoint is")
-    commands.add_parser("delete", help="delete everything of that name")
+    commands.add_parser("delete", help="delete what was made under that name")
     return made
 
 
@@ -87,22 +88,39 @@ class Deployment:
         print(json.dumps({"status": found["EndpointStatus"], "reason": found.get("FailureReason")}))
 
     def delete(self, options):
-        """Deletes what there is of that name, in the order in which SageMaker lets it go."""
-        for component in self._components():
-            self._quietly(self.sagemaker.delete_inference_component, InferenceComponentName=component)
-            while self._components():
+        """Deletes what this script has made under the name, and nothing else, in the order in which AWS lets it go."""
+        self._stop_scaling(*self._variant_target())
+        # Passes over an alarm that is not there by itself.
+        boto3.client("cloudwatch").delete_alarms(AlarmNames=[f"{self.name}-no-copy"])
+        if self.name in self._components():
+            self._stop_scaling(*self._component_target())
+            self._quietly(self.sagemaker.delete_inference_component, InferenceComponentName=self.name)
+            print("waiting for the inference component to go", file=sys.stderr)
+            while self.name in self._components():
                 time.sleep(5)
         self._quietly(self.sagemaker.delete_endpoint, EndpointName=self.name)
+        self.sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=self.name)
         pages = self.sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=self.name)
-        for config in (each["EndpointConfigName"] for page in pages for each in page["EndpointConfigs"]):
+        for config in self._versions(each["EndpointConfigName"] for page in pages for each in page["EndpointConfigs"]):
             self._quietly(self.sagemaker.delete_endpoint_config, EndpointConfigName=config)
         pages = self.sagemaker.get_paginator("list_models").paginate(NameContains=self.name)
-        for model in (each["ModelName"] for page in pages for each in page["Models"]):
+        for model in self._versions(each["ModelName"] for page in pages for each in page["Models"]):
             self._quietly(self.sagemaker.delete_model, ModelName=model)
+
+    def _stop_scaling(self, resource, dimension):
+        target = {"ServiceNamespace": "sagemaker", "ResourceId": resource, "ScalableDimension": dimension}
+        self._quietly(self.scaling.deregister_scalable_target, **target)
+
+    def _new_version(self):
+        return f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+    def _versions(self, names):
+        """Those that :meth:`_new_version` made for this name: others' may contain it."""
+        return [name for name in names if re.fullmatch(re.escape(self.name) + r"-\d{8}-\d{6}", name)]
 
     def _create_model(self, options):
         bucket, _, prefix = options.bucket.partition("/")
-        version = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        version = self._new_version()
         place = "/".join(filter(None, [prefix, version]))
         for archive in options.archives:
             print(f"{archive} -> s3://{bucket}/{place}/{archive.name}", file=sys.stderr)
@@ -122,7 +140,7 @@ class Deployment:
             "InstanceType": options.instance_type,
             "InitialInstanceCount": options.instances,
         }
-        config = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        config = self._new_version()
         more = {}
         if options.inference_component:
             most = options.most_instances or options.instances
@@ -147,16 +165,18 @@ class Deployment:
             Specification=self._specification(model, options),
             RuntimeConfig={"CopyCount": 1},
         )
-        resource = f"inference-component/{self.name}"
-        dimension = "sagemaker:inference-component:DesiredCopyCount"
         metric = "SageMakerInferenceComponentInvocationsPerCopy"
-        self._scale(resource, dimension, metric, 0, options.most_instances or options.instances)
+        self._scale(*self._component_target(), metric, 0, options.most_instances or options.instances)
+
+    def _component_target(self):
+        return f"inference-component/{self.name}", "sagemaker:inference-component:DesiredCopyCount"
+
+    def _variant_target(self):
+        return f"endpoint/{self.name}/variant/all", "sagemaker:variant:DesiredInstanceCount"
 
     def _scale_variant(self, options):
-        resource = f"endpoint/{self.name}/variant/all"
-        dimension = "sagemaker:variant:DesiredInstanceCount"
         metric = "SageMakerVariantInvocationsPerInstance"
-        self._scale(resource, dimension, metric, options.instances, options.most_instances)
+        self._scale(*self._variant_target(), metric, options.instances, options.most_instances)
 
     def _scale(self, resource, dimension, metric, least, most):
         about = {"ServiceNamespace": "sagemaker", "ResourceId": resource, "ScalableDimension": dimension}
@@ -210,7 +230,9 @@ class Deployment:
         try:
             call(**arguments)
         except ClientError as error:
-            if error.response["Error"]["Code"] not in ("ValidationException", "ResourceNotFound"):
+            code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+            is_missing = code == "ValidationException" and re.search("could not find|no scalable target", message, re.I)
+            if not is_missing and code not in ("ResourceNotFound", "ObjectNotFoundException"):
                 raise
 
 
