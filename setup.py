@@ -75,7 +75,8 @@ EXTRAS = {
         "xgboost-cpu>=2.1",  # xgboost itself has 200 MB more for GPUs
     ],
     # What tests/container/ pushes with, and to: AWS's command line, and a server that answers for AWS.
-    "container": ["awscli>=1.29.19", "bcrypt>=4", "moto[server]>=5"],
+    # It trains the projects of init, too.
+    "container": ["awscli>=1.29.19", "bcrypt>=4", "moto[server]>=5", "skl2onnx>=1.16"],
     # The site of the documentation.
     "docs": ["furo>=2024.8", "myst-parser>=3", "sphinx>=7.4"],
     "check": [

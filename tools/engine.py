@@ -35,6 +35,8 @@ ECR = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
 
 MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
 PACKAGES = ("python3", "python3-venv", "python3-pip", "ca-certificates")
+# What images of some frameworks install with apt, for builds that have no network.
+OPENMP = "libgomp1"
 # Where docker-buildx is taken from: releases before it do not have the package.
 BUILDX_SUITE = "trixie"
 # What is of no use in an image.
@@ -104,23 +106,31 @@ def engine(directory: Path) -> Iterator[Running]:
         _remove(directory)
 
 
-def debian(suite: str, archive: Path) -> Path:
-    """The files of a small Debian with Python as a tar archive; made where it is not there, in a minute.
+def debian(suite: str, directory: Path) -> None:
+    """The files of a small Debian with Python as <suite>.tar, and with OpenMP's library too as <suite>-openmp.tar.
+
+    They are made where they are not there, in a minute.
 
     Raises:
-        PrepareError: It cannot be made.
+        PrepareError: They cannot be made.
     """
-    if archive.is_file():
-        return archive
-    tree = archive.with_suffix(".tree")
-    _debootstrap(suite, tree, f"--include={','.join(PACKAGES)}")
+    without, having = directory / f"{suite}.tar", directory / f"{suite}-openmp.tar"
+    if without.is_file() and having.is_file():
+        return
+    tree = directory / f"{suite}.tree"
+    _debootstrap(suite, tree, f"--include={','.join([*PACKAGES, OPENMP])}")
+    _pack(tree, having)
+    run(["chroot", str(tree), "dpkg", "--purge", OPENMP], f"removing {OPENMP}", limit_seconds=_ARCHIVE_SECONDS)
+    _pack(tree, without)
+    shutil.rmtree(tree)
+
+
+def _pack(tree: Path, archive: Path) -> None:
     unfinished = archive.with_suffix(".unfinished")
     left_out = [f"--exclude={name}" for name in LEFT_OUT]
     argv = ["tar", "--create", f"--file={unfinished}", *left_out, f"--directory={tree}", "."]
-    run(argv, f"packing {suite}", limit_seconds=_ARCHIVE_SECONDS)
-    shutil.rmtree(tree)
+    run(argv, f"packing {archive.name}", limit_seconds=_ARCHIVE_SECONDS)
     unfinished.replace(archive)
-    return archive
 
 
 def buildx(program: Path) -> Path:

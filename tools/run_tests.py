@@ -34,6 +34,8 @@ FRAMEWORK_BASE = "bookworm"
 FRAMEWORKS = {
     "SCIKIT_LEARN": ("scikit-learn>=1.0",),
     "XGBOOST": ("xgboost-cpu>=2.1",),
+    "LIGHTGBM": ("lightgbm>=4",),
+    "ONNX": ("onnxruntime>=1.16",),
     "HUGGING_FACE": (
         "sagemaker-huggingface-inference-toolkit>=2.6.0",
         "transformers>=4.57,<5",
@@ -132,7 +134,7 @@ def run_container(arguments: Sequence[str]) -> bool:
     images = ENVIRONMENTS / "images"
     with ThreadPoolExecutor() as pool:
         program = pool.submit(engine.buildx, images / "docker-buildx")
-        list(pool.map(lambda suite: engine.debian(suite, images / f"{suite}.tar"), BASES))
+        list(pool.map(lambda suite: engine.debian(suite, images), BASES))
     variables = {"INFERENCE_LITE_TEST_IMAGES": str(images), "INFERENCE_LITE_TEST_BUILDX": str(program.result())}
     wanted: list[tuple[str, str, tuple[str, ...]]] = [(suite.upper(), suite, ()) for suite in BASES]
     wanted += [(name, FRAMEWORK_BASE, requirements) for name, requirements in FRAMEWORKS.items()]

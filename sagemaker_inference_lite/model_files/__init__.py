@@ -125,8 +125,9 @@ _Kinds = tuple[tuple[str, str, Callable[[Any, Any], object]], ...]
 # Models that are asked in a way of their own: what they are instances of, and what asks them.
 _KINDS_WITH_PREDICT: _Kinds = (
     ("xgboost", "Booster", boosted_trees.run_xgboost),
-    ("xgboost", "XGBModel", boosted_trees.run_without_text),
+    ("xgboost", "XGBModel", boosted_trees.run_on_rows),
     ("lightgbm", "Booster", boosted_trees.run_lightgbm),
+    ("catboost", "CatBoost", boosted_trees.run_on_rows),
 )
 _KINDS_WITHOUT: _Kinds = (
     ("onnxruntime", "InferenceSession", onnx_runtime.run),

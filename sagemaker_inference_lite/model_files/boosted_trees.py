@@ -69,8 +69,10 @@ def _dense(data: object, features: int) -> Array:
     return cast(data, np.dtype(np.float64), "The model")
 
 
-def run_without_text(model: Any, data: object) -> object:
-    """Asks a model whose own predict() takes a text for the name of a file."""
-    if isinstance(data, (str, bytes)):
-        raise ClientError(400, "The model takes rows of numbers; the request is text.")
-    return scikit_learn.run(model, data)
+def run_on_rows(model: Any, data: object) -> object:
+    """Asks a model whose own predict() takes a text for the name of a file, and tries what it can with an object."""
+    if isinstance(data, (str, bytes, dict)):
+        kind = "an object" if isinstance(data, dict) else "text"
+        raise ClientError(400, f"The model takes rows of numbers; the request is {kind}: send [[...]].")
+    catboost = sys.modules.get("catboost")
+    return scikit_learn.run(model, data, (catboost.CatBoostError,) if catboost else ())

@@ -8,24 +8,47 @@ from typing import Any
 import numpy as np
 
 from sagemaker_inference_lite.errors import ClientError
+from sagemaker_inference_lite.model_files.casting import as_array
 
 _MOST_NAMES = 20
 
+# Of a library's own words in an answer; some show the whole request.
+_MOST_CHARACTERS = 200
 
-def run(model: Any, data: object) -> object:
+
+def run(model: Any, data: object, refusals: tuple[type[Exception], ...] = ()) -> object:
     """Asks a model by its method predict.
 
+    Args:
+        model: The model.
+        data: What the request holds.
+        refusals: What it raises for values that it does not take, beside TypeError and ValueError.
+
     Raises:
-        ClientError: 400. The model raised ValueError or TypeError, and the request is not of the width that the model
-            says it takes. What the model answers nevertheless is its answer.
+        ClientError: 400. The model raised one of these, and the request is not of the width that the model says it
+            takes, or has something else than finite numbers in it. What the model answers nevertheless is its answer.
     """
     try:
         return model.predict(data)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, *refusals) as error:
         mismatch = _mismatch(model, data)
         if mismatch:
             raise ClientError(400, mismatch) from error
+        if _has_other_values(data):
+            first_line = str(error).strip().partition("\n")[0][:_MOST_CHARACTERS]
+            raise ClientError(
+                400, f"The model does not take the request's values, which are not all finite numbers: {first_line}"
+            ) from error
         raise
+
+
+def _has_other_values(data: object) -> bool:
+    """Whether a request has text, null, NaN or the like in it; False where nobody can tell."""
+    try:
+        array = as_array(data)
+        return array.dtype.kind not in "biufc" or not bool(np.isfinite(array).all())
+    except (TypeError, ValueError):
+        return False
 
 
 def features(model: Any) -> int | None:

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Projects that ``init`` makes, built on the engine as they lie there, and asked.
-
-Those of ONNX and LightGBM are in tests/frameworks/ alone: the one is trained with more than its image has, the other's
-image needs a package of Debian's, and there is no network here.
-"""
+"""Projects that ``init`` makes, built on the engine as they lie there, and asked."""
 
 from __future__ import annotations
 
@@ -24,7 +20,9 @@ ROWS = [[5.1, 3.5, 1.4, 0.2]]
 WHEELS = {
     "sklearn": "SCIKIT_LEARN",
     "xgboost": "XGBOOST",
+    "lightgbm": "LIGHTGBM",
     "pytorch": "HUGGING_FACE",
+    "onnx": "ONNX",
     "custom": "",
 }
 
@@ -45,7 +43,7 @@ runpy.run_path("train.py", run_name="__main__")
 
 def train(images: Images, image: Image, made: Path, framework: str) -> None:
     """Runs a project's training: here, where scikit-learn is, or in the image, where the framework is."""
-    if framework in ("sklearn", "custom"):
+    if framework in ("sklearn", "onnx", "custom"):
         subprocess.run([sys.executable, "train.py"], cwd=made, check=True, capture_output=True)
         return
     mount = {str(made): {"bind": "/project", "mode": "rw"}}
@@ -67,7 +65,8 @@ def test_a_project_s_image(images: Images, serve: Serve, tmp_path: Path, framewo
         made,
         "bookworm",
         also=WHEELS[framework],
-        BASE_IMAGE=images.base("bookworm"),
+        # Its RUN apt-get finds what it wants: there is no network.
+        BASE_IMAGE=images.base("bookworm-openmp" if framework == "lightgbm" else "bookworm"),
         PIP_BREAK_SYSTEM_PACKAGES="1",
     )
     train(images, image, made, framework)

@@ -109,6 +109,13 @@ def test_what_a_booster_cannot_take_is_400(iris: Any, make: Callable[[Any, Any],
     assert says in str(caught.value)
 
 
+def lightgbm_classifier(rows: Any, labels: Any) -> Any:
+    """A model of LightGBM's with the methods of scikit-learn's."""
+    import lightgbm
+
+    return lightgbm.LGBMClassifier(n_estimators=ROUNDS, n_jobs=1, verbose=-1).fit(rows, labels)
+
+
 def xgboost_regressor(rows: Any, labels: Any) -> Any:
     """A model of xgboost's with the methods of scikit-learn's."""
     import xgboost
@@ -116,7 +123,28 @@ def xgboost_regressor(rows: Any, labels: Any) -> Any:
     return xgboost.XGBRegressor(n_estimators=ROUNDS, n_jobs=1).fit(rows, labels)
 
 
-@pytest.mark.parametrize("make", [xgboost_booster, lightgbm_booster, xgboost_regressor])
+@pytest.mark.parametrize("make", [xgboost_regressor, lightgbm_classifier, catboost_model])
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ([["red", 1, 2, 3]], "not all finite numbers"),
+        ([[{"a": 1}, 1, 2, 3]], "not all finite numbers"),
+        ([{"a": 1}], "takes rows of 4 numbers"),
+        ({"a": 1}, "takes rows of"),
+        ([[1, 2]], "the request's shape is [1, 2]"),
+    ],
+)
+def test_what_a_model_with_predict_cannot_take_is_400(
+    iris: Any, make: Callable[[Any, Any], Any], data: object, says: str
+) -> None:
+    """Text and objects among numbers are the client's mistake, whatever the library raises for them."""
+    with pytest.raises(ClientError) as caught:
+        model_files.predict(data, make(iris.data, iris.target))
+    assert caught.value.status == 400
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [xgboost_booster, lightgbm_booster, xgboost_regressor, catboost_model])
 @pytest.mark.parametrize("kind", [str, str.encode])
 def test_a_text_never_names_a_file(
     tmp_path: Path, iris: Any, make: Callable[[Any, Any], Any], kind: Callable[[str], object]

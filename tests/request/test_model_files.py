@@ -295,6 +295,19 @@ def test_a_request_of_another_width_is_the_client_s_mistake(data: object, reason
     assert isinstance(caught.value.__cause__, ValueError)
 
 
+@pytest.mark.parametrize("value", ["red", None, float("nan"), {"a": 1}], ids=["text", "null", "NaN", "an object"])
+def test_a_value_that_the_model_refuses_is_the_client_s_mistake(value: object) -> None:
+    """400 where a value is something else than a finite number, with the library's own sentence."""
+
+    class Strict(Estimator):
+        def predict(self, rows: Any) -> Any:
+            raise ValueError(f"Input X contains {rows[0][0]}.\n" + "more " * 1000)
+
+    with pytest.raises(ClientError, match=r"not all finite numbers: Input X contains [^\n]*$") as caught:
+        model_files.predict([[value, 1.0]], Strict(2))
+    assert caught.value.status == 400
+
+
 def test_what_a_model_answers_is_its_answer() -> None:
     """A request of another width that the model takes is answered, and an error of one that fits stays as it is."""
 
