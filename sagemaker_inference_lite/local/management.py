@@ -8,7 +8,6 @@ import json
 import time
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
 # The server has limits of its own for a load, and says which one was exceeded.
 _LOAD_SECONDS = 25 * 3600.0
@@ -37,10 +36,11 @@ class Answer(NamedTuple):
 
 def load(host: str, port: int, name: str, directory: Path) -> Loaded | LoadFailed:
     """Load a model as the platform does; never raises for what the server answers, or does not."""
-    path = f"/models?model_name={quote(name, safe='')}&url={quote(str(directory), safe='')}"
+    # Not in the query, which the access log has: the directory may be a private one.
+    body = json.dumps({"model_name": name, "url": str(directory)})
     begun = time.monotonic()
     try:
-        answer = _ask(host, port, "POST", path, _LOAD_SECONDS)
+        answer = _ask(host, port, "POST", "/models", _LOAD_SECONDS, body)
     except (OSError, http.client.HTTPException) as error:
         return LoadFailed(name, f"the server did not answer: {error}")
     if answer.status == 200:
@@ -60,10 +60,11 @@ def message_of(body: bytes) -> str:
     return message if isinstance(message, str) else text
 
 
-def _ask(host: str, port: int, method: str, path: str, timeout: float) -> Answer:
+def _ask(host: str, port: int, method: str, path: str, timeout: float, body: str | None = None) -> Answer:
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
-        connection.request(method, path)
+        headers = {"Content-Type": "application/json"} if body else {}
+        connection.request(method, path, body, headers)
         response = connection.getresponse()
         return Answer(response.status, response.read())
     finally:

@@ -29,6 +29,9 @@ _MOST_MODULES = 50_000
 # What the names of one candidate's modules may take in a message; the others are the next one's.
 _MOST_BYTES = 60_000
 
+# Of the packages' names, in one line of the log.
+_MOST_SHOWN = 5
+
 # Forks the first candidate: called with its end of the control socket, the zygote's, and what it is to import.
 ForkCandidate = Callable[[socket.socket, socket.socket, Sequence[str]], int]
 
@@ -156,8 +159,15 @@ class Succession:
     def _take_over(self, heir: Heir, said: dict[str, Any]) -> None:
         self._refused.update(said["failed"])
         self._imported.update(said["imported"])
-        packages = ", ".join(dict.fromkeys(map(_package, said["imported"])))
-        logger.info("imported ahead in %.0f ms, for further workers to share: %s", said["milliseconds"], packages)
+        packages = list(dict.fromkeys(map(_package, said["imported"])))
+        shown = ", ".join(packages[:_MOST_SHOWN]) + (", ..." if len(packages) > _MOST_SHOWN else "")
+        logger.info(
+            "imported ahead in %.0f ms, for further workers to share: %d packages (%s)",
+            said["milliseconds"],
+            len(packages),
+            shown,
+        )
+        logger.debug("imported ahead: %s", ", ".join(packages))
         if self._heir is not None:
             self._loop.drop(self._heir.control)  # it ends by itself
         self._heir = heir

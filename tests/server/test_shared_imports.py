@@ -87,7 +87,7 @@ def test_what_a_first_model_imported_the_next_finds_imported(server: Server, mod
     assert server.load(f"{model}-1", "import fine deep.inside").status_code == 200
     assert is_imported(server, "fine", f"{model}-2")
     assert is_imported(server, "deep.inside", f"{model}-3")
-    assert "for further workers to share: fine, deep" in server.output()
+    assert "for further workers to share: 2 packages (fine, deep)" in server.output()
     assert len(server.processes()["heir"]) == 1
 
 
