@@ -28,9 +28,10 @@ def run(model: Any, data: object, refusals: tuple[type[Exception], ...] = ()) ->
         ClientError: 400. The model raised one of these, and the request is not of the width that the model says it
             takes, or has something else than finite numbers in it. What the model answers nevertheless is its answer.
     """
+    raised: tuple[type[Exception], ...] = (TypeError, ValueError, *refusals)
     try:
         return model.predict(data)
-    except (TypeError, ValueError, *refusals) as error:
+    except raised as error:
         mismatch = _mismatch(model, data)
         if mismatch:
             raise ClientError(400, mismatch) from error
