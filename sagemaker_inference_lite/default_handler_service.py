@@ -14,12 +14,14 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Callable
 
-from sagemaker_inference_lite import codecs, log_lines, model_files, user_module
+from sagemaker_inference_lite import codecs
 from sagemaker_inference_lite.content_types import JSON, OCTET_STREAM, TEXT_PLAIN, accepts_anything, preferred
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import ModelError, UnsupportedMediaTypeError
-from sagemaker_inference_lite.failures import failure, refuse_stream
-from sagemaker_inference_lite.forms import Form
+from sagemaker_inference_lite.handlers import frameworks, inference_script
+from sagemaker_inference_lite.handlers.error_response import failure, refuse_stream
+from sagemaker_inference_lite.handlers.forms import Form
+from sagemaker_inference_lite.runtime import logs
 from sagemaker_inference_lite.settings import Settings
 
 
@@ -45,7 +47,7 @@ class DefaultHandlerService:
     settings = Settings()
     initialized = False
     model: Any = None
-    hooks = user_module.Hooks()
+    hooks = inference_script.Hooks()
     context: Context
     _reads_environment = True
     _takes_batches = False
@@ -74,7 +76,7 @@ class DefaultHandlerService:
         self.context = context
         model_dir = str(context.system_properties["model_dir"])
         times = [time.monotonic()]
-        self.hooks = user_module.load(model_dir, self.settings.program)
+        self.hooks = inference_script.load(model_dir, self.settings.program)
         times.append(time.monotonic())
         if self.hooks.pre_model_fn:
             self.hooks.pre_model_fn(model_dir, context)
@@ -124,7 +126,7 @@ class DefaultHandlerService:
     # -- What a subclass may override --
 
     def load(self, model_dir: str) -> Any:
-        """Loads the model: by the program's model_fn, or else the one file that `model_files.load` finds.
+        """Loads the model: by the program's model_fn, or else the one file that `frameworks.load` finds.
 
         Args:
             model_dir: The model's directory.
@@ -140,9 +142,9 @@ class DefaultHandlerService:
             return self.hooks.model_fn(model_dir, self.context)
         program, state = self._program(model_dir, "defines no model_fn")
         environ = os.environ if self._reads_environment else {}
-        path, kind = model_files.only_file(Path(model_dir), f"{program} {state}")
+        path, kind = frameworks.only_file(Path(model_dir), f"{program} {state}")
         self._loaded_by = path.name
-        return model_files.load_file(path, kind, self.context.gpu_id, environ)
+        return frameworks.load_file(path, kind, self.context.gpu_id, environ)
 
     def preprocess(self, body: bytes, content_type: str) -> Any:
         """Makes the model's input of a request's body: by the program's input_fn, or else `codecs.decode`.
@@ -162,7 +164,7 @@ class DefaultHandlerService:
         return codecs.decode(body, content_type)
 
     def predict(self, data: Any, model: Any) -> Any:
-        """Asks the model: by the program's predict_fn, or else as `model_files.predict` does.
+        """Asks the model: by the program's predict_fn, or else as `frameworks.predict` does.
 
         Args:
             data: What `preprocess` returned.
@@ -173,7 +175,7 @@ class DefaultHandlerService:
         """
         if self.hooks.predict_fn:
             return self.hooks.predict_fn(data, model, self.context)
-        return model_files.predict(data, model)
+        return frameworks.predict(data, model)
 
     def predict_batch(self, data: list[Any], model: Any) -> Sequence[Any]:
         """Asks the model for several requests at once: by the program's predict_batch_fn, or else `predict` for each.
@@ -216,7 +218,7 @@ class DefaultHandlerService:
 
     def _program(self, model_dir: str, state: str) -> tuple[str, str]:
         """The model's program, and its state: the one that is given where there is such a file."""
-        path = user_module.program_path(model_dir, self.settings.program)
+        path = inference_script.program_path(model_dir, self.settings.program)
         return path, state if os.path.isfile(path) else "is not there"
 
     def _report(self, model_dir: str, times: Sequence[float]) -> str:
@@ -232,9 +234,9 @@ class DefaultHandlerService:
         """A model that no request could be answered with is not loaded."""
         if self._asks_in_its_own_way():
             return
-        reason = model_files.why_mute(self.model)
+        reason = frameworks.why_mute(self.model)
         if reason:
-            path = user_module.program_path(model_dir, self.settings.program)
+            path = inference_script.program_path(model_dir, self.settings.program)
             raise ModelError(
                 f"The model in {model_dir} can answer no request: {reason}. Expected a model that can be asked, or a "
                 f"predict_fn(data, model) in {path}."
@@ -263,7 +265,7 @@ class DefaultHandlerService:
         if isinstance(value, BaseException):
             return value
         self.context = request
-        log_lines.belong_to(request)
+        logs.belong_to(request)
         try:
             return step(value)
         except KeyboardInterrupt:
@@ -336,7 +338,7 @@ class DefaultHandlerService:
         for error in errors.values():
             places = [place for place, answer in enumerate(answers) if answer is error]
             failed = context.for_requests(places)
-            log_lines.belong_to(failed)
+            logs.belong_to(failed)
             status, body = failure(
                 error,
                 failed,

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
-from sagemaker_inference_lite import descendants, log_lines, preflight, sizing, standard_streams, uncaught
 from sagemaker_inference_lite.errors import (
     HandlerError,
     LaunchError,
@@ -26,10 +25,13 @@ from sagemaker_inference_lite.errors import (
     ProcessEndedError,
     StartTimeoutError,
 )
-from sagemaker_inference_lite.mms import class_data, command, hosts, java, native_library, properties
-from sagemaker_inference_lite.process_group import kill_group
+from sagemaker_inference_lite.launch import preflight
+from sagemaker_inference_lite.machine import sizing
+from sagemaker_inference_lite.mms import cds_archive, command, hosts_file, java, native_library, properties
 from sagemaker_inference_lite.requirements import installer, overlay
 from sagemaker_inference_lite.requirements.wanted import Requirements, to_install
+from sagemaker_inference_lite.runtime import logs, processes, standard_streams, uncaught
+from sagemaker_inference_lite.runtime.processes import kill_group
 from sagemaker_inference_lite.settings import Settings, warnings_for
 from sagemaker_inference_lite.supervision import observer
 from sagemaker_inference_lite.supervision.captured_output import CapturedOutput
@@ -43,7 +45,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_HANDLER_SERVICE = "sagemaker_inference_lite.default_handler_service"
 
 # The worker side is started by name: nothing of it is imported here.
-_ZYGOTE_MODULE = "sagemaker_inference_lite.worker.zygote"
+_ZYGOTE_MODULE = "sagemaker_inference_lite.zygote"
 
 # The platform kills a container 30 s after SIGTERM. Draining takes up to 27 of them, ending the rest up to one.
 _END_SECONDS = 0.9
@@ -156,7 +158,7 @@ class _Server:
 
     def __enter__(self) -> _Server:
         self._output.start()
-        descendants.adopt_orphans()  # what models leave behind, should the zygote die before it
+        processes.adopt_orphans()  # what models leave behind, should the zygote die before it
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -178,7 +180,7 @@ class _Server:
             settings, self._handler, size.workers.value, size.event_loops.value, self._directory
         )
         (self._directory / "mms.properties").write_text(properties.render(written), encoding="latin-1")
-        (self._directory / command.HOSTS_FILE).write_text(hosts.text())
+        (self._directory / command.HOSTS_FILE).write_text(hosts_file.text())
         in_force = self._in_force = properties.overridden(written, self._environ)
         self._address = properties.parse_address(in_force["inference_address"])
         self._size = properties.sizes_in_force(size, in_force, self._environ)
@@ -276,7 +278,7 @@ class _Server:
 
     def _launch_front_end(self) -> ChildProcess:
         """Start Multi Model Server, which waits for the word before it does anything that others can see."""
-        archive = class_data.find(self._java, command.class_path(self._server_jar))
+        archive = cds_archive.find(self._java, command.class_path(self._server_jar))
         argv = command.command(
             self._java,
             self._server_jar,
@@ -460,10 +462,10 @@ class _Server:
             # What workers started and left behind, where the zygote was killed before it could end them.
             for group in self._worker_groups:
                 kill_group(group)
-            descendants.end_orphans()
+            processes.end_orphans()
         self._output.close(max(deadline, time.monotonic() + _LAST_LINES_SECONDS))
         reap_strangers([])
-        descendants.adopt_orphans(False)
+        processes.adopt_orphans(False)
 
 
 def _configure_logging(level: int) -> None:
@@ -471,7 +473,7 @@ def _configure_logging(level: int) -> None:
     package = logging.getLogger("sagemaker_inference_lite")
     package.setLevel(level)
     if not package.hasHandlers():
-        package.addHandler(log_lines.LineHandler(_STDOUT))
+        package.addHandler(logs.LineHandler(_STDOUT))
 
 
 def _absolute(handler_service: str) -> str:

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,3 +35,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(PREFIXES) or name == "MODEL_SERVER_HOME":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """A directory whose path is short enough for unix sockets, which pytest's own may not be."""
+    parent = Path(tempfile.mkdtemp(prefix="test-"))
+    directory = parent / "private"
+    directory.mkdir()
+    yield directory
+    shutil.rmtree(parent)

@@ -18,9 +18,9 @@ from running_server import all_gone, eventually
 
 import sagemaker_inference_lite
 from sagemaker_inference_lite.errors import ModelError, RequirementsError
-from sagemaker_inference_lite.process_group import kill_group
 from sagemaker_inference_lite.requirements import installer, of_one_model, overlay, pip
 from sagemaker_inference_lite.requirements.wanted import Requirements, find, to_install
+from sagemaker_inference_lite.runtime.processes import kill_group
 from sagemaker_inference_lite.settings import Settings
 
 # -- What a model asks for, and whether it may -------------------------------------------------------------------------

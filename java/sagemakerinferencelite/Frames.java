@@ -8,7 +8,7 @@ import io.netty.handler.codec.http.HttpResponseStatus;
 import java.nio.charset.StandardCharsets;
 
 /**
- * The frames between the front end and a worker; {@code mms/wire.py} is the other side.
+ * The frames between the front end and a worker; {@code ipc/wire.py} is the other side.
  *
  * <p>A frame is the number of bytes that follow (64 bits), a byte that says what it is, and its
  * fields. All integers are big-endian and signed, of 32 bits where nothing else is said; text is the

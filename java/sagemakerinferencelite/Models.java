@@ -27,7 +27,7 @@ final class Models {
 
     private static final Logger LOG = LoggerFactory.getLogger(Models.class);
 
-    /** The zygote's own limit for a load comes first, and knows more (worker/zygote.py, _check_limits). */
+    /** The zygote's own limit for a load comes first, and knows more (zygote/zygote.py, _check_limits). */
     private static final int BEHIND_SECONDS = 2;
 
     /** Whether models are being loaded anew, and whether that has been asked for again meanwhile. */

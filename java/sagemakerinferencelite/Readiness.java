@@ -14,7 +14,7 @@ import io.netty.channel.unix.DomainSocketAddress;
 import java.io.IOException;
 
 /**
- * Whether the one model of single-model mode is loaded, as the zygote says (worker/readiness.py).
+ * Whether the one model of single-model mode is loaded, as the zygote says (zygote/readiness.py).
  *
  * <p>The zygote says it on a connection to here, one byte at each change, the last of which counts.
  * It says that a model is gone before it answers for the worker that had it, so whoever has that

@@ -58,7 +58,7 @@ final class Responses {
         return ConfigManager.getInstance();
     }
 
-    /** Headers to add to. Names and values from workers are clean already: worker/answers.py, context.py. */
+    /** Headers to add to. Names and values from workers are clean already: worker/responses.py, context.py. */
     static HttpHeaders headers(String requestId) {
         return new DefaultHttpHeaders(false).set(REQUEST_ID, requestId);
     }

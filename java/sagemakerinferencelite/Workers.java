@@ -27,7 +27,7 @@ import java.util.concurrent.atomic.AtomicInteger;
  *
  * <p>MMS starts a Python process for each model and keeps seven threads for it, hands each request
  * from thread to thread five times, and loses requests when a model is unloaded. Here a worker is a
- * connection to the zygote, which forks a process for it (worker/zygote.py), and an event loop does
+ * connection to the zygote, which forks a process for it (zygote/zygote.py), and an event loop does
  * the rest. It is for {@link Models} to load and to unload.
  */
 final class Workers extends WorkLoadManager {

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Callable, NamedTuple
 
 from sagemaker_inference_lite.errors import ArchiveError
-from sagemaker_inference_lite.printable import on_one_line
+from sagemaker_inference_lite.runtime.printable import on_one_line
 
 _PIECE_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"

@@ -20,7 +20,7 @@ from sagemaker_inference_lite.local.load_run import LoadRun, Summary
 from sagemaker_inference_lite.local.pretty_json import pretty
 from sagemaker_inference_lite.local.request_data import RequestData
 from sagemaker_inference_lite.local.running import Running, running_here
-from sagemaker_inference_lite.printable import on_lines, on_one_line
+from sagemaker_inference_lite.runtime.printable import on_lines, on_one_line
 
 NO_ANSWER_STATUS = 1
 _INTERRUPTED_STATUS = 130

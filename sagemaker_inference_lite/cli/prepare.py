@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import click
 
-from sagemaker_inference_lite.prepare import prepare
+from sagemaker_inference_lite.launch.image_build import prepare
 
 
 @click.command(short_help="Make what lets a server start faster, in an image's build.")

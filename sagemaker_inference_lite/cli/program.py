@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
-from sagemaker_inference_lite import __version__, standard_streams
+from sagemaker_inference_lite import __version__
 from sagemaker_inference_lite.cli import terminal
 from sagemaker_inference_lite.cli.lazy_group import LazyGroup
 from sagemaker_inference_lite.errors import InferenceLiteError, LaunchError
+from sagemaker_inference_lite.runtime import standard_streams
 
 PROGRAM = "sagemaker-inference-lite"
 

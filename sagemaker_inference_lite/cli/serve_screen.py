@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sagemaker_inference_lite.cli import terminal
-from sagemaker_inference_lite.printable import on_one_line
+from sagemaker_inference_lite.runtime.printable import on_one_line
 from sagemaker_inference_lite.supervision.observer import ModelLoaded
 
 if TYPE_CHECKING:

@@ -29,20 +29,20 @@ from __future__ import annotations
 
 import importlib.util
 
-from sagemaker_inference_lite.codecs.arrow_codec import (
+from sagemaker_inference_lite.codecs.arrow.codec import (
     decode_arrow_stream,
     decode_parquet,
     encode_arrow_stream,
     encode_parquet,
 )
 from sagemaker_inference_lite.codecs.csv_codec import decode_csv, encode_csv
+from sagemaker_inference_lite.codecs.expansion_limit import max_expanded_bytes
 from sagemaker_inference_lite.codecs.image_codec import decode_jpeg, decode_png, encode_jpeg, encode_png
 from sagemaker_inference_lite.codecs.json_codec import decode_json, encode_json
 from sagemaker_inference_lite.codecs.json_lines_codec import decode_json_lines, encode_json_lines
 from sagemaker_inference_lite.codecs.npy_codec import decode_npy, encode_npy
 from sagemaker_inference_lite.codecs.npz_codec import decode_npz, encode_npz
-from sagemaker_inference_lite.codecs.room import max_expanded_bytes
-from sagemaker_inference_lite.codecs.table import as_text, decodable, decode, encodable, encode, register_codec
+from sagemaker_inference_lite.codecs.registry import as_text, decodable, decode, encodable, encode, register_codec
 from sagemaker_inference_lite.codecs.text_codec import decode_octets, decode_text, encode_octets, encode_text
 from sagemaker_inference_lite.content_types import (
     ARROW_STREAM,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sagemaker_inference_lite.codecs.arrays import Array, as_array
+from sagemaker_inference_lite.codecs.expansion_limit import Room
 from sagemaker_inference_lite.codecs.libraries import imported, reason_of
-from sagemaker_inference_lite.codecs.room import Room
 from sagemaker_inference_lite.content_types import JPEG, PNG, MediaType
 from sagemaker_inference_lite.errors import ClientError, NotAcceptableError, UnsupportedMediaTypeError
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from sagemaker_inference_lite.codecs.arrays import Array, as_array
+from sagemaker_inference_lite.codecs.expansion_limit import Room
 from sagemaker_inference_lite.codecs.libraries import imported, reason_of
 from sagemaker_inference_lite.codecs.npy_codec import read_npy, write_npy
-from sagemaker_inference_lite.codecs.room import Room
 from sagemaker_inference_lite.content_types import MAX_QUOTED, NPZ, MediaType
 from sagemaker_inference_lite.errors import ClientError, NotAcceptableError, UnsupportedMediaTypeError
 

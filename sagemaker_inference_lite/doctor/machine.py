@@ -15,11 +15,11 @@ from pathlib import Path
 
 import psutil
 
-from sagemaker_inference_lite import sizing
 from sagemaker_inference_lite.errors import LaunchError, PortInUseError, PreflightError, SettingsError
 from sagemaker_inference_lite.inspection.findings import Finding, Level
-from sagemaker_inference_lite.mms import class_data, command, java, native_library, properties
-from sagemaker_inference_lite.preflight import check_address, check_model_directory
+from sagemaker_inference_lite.launch.preflight import check_address, check_model_directory
+from sagemaker_inference_lite.machine import sizing
+from sagemaker_inference_lite.mms import cds_archive, command, java, native_library, properties
 from sagemaker_inference_lite.settings import Settings, listing, warnings_for
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 9), (3, 13)
@@ -62,7 +62,7 @@ def _java(environ: Mapping[str, str]) -> Iterator[Finding]:
         return
     yield Finding(Level.OK, f"Java {found.version} ({found.source}: {found.executable})")
     yield Finding(Level.OK, f"Multi Model Server ({jar})")
-    if class_data.find(found, command.class_path(jar)) is None and found.version >= class_data.OLDEST_VERSION:
+    if cds_archive.find(found, command.class_path(jar)) is None and found.version >= cds_archive.OLDEST_VERSION:
         yield Finding(
             Level.OK,
             "No archive of Java's classes: a server starts in 0.6 s, and with one in 0.4 s.",

@@ -11,14 +11,15 @@ import json
 import os
 import sys
 
-from sagemaker_inference_lite import tracebacks, user_module
 from sagemaker_inference_lite.errors import ModelError
+from sagemaker_inference_lite.handlers import inference_script
+from sagemaker_inference_lite.runtime import tracebacks
 
 
 def inspect(model_dir: str, program: str) -> dict[str, object]:
     """The program's functions, or why it could not be imported and what kind of mistake that is."""
     try:
-        hooks = user_module.load(model_dir, program)
+        hooks = inference_script.load(model_dir, program)
     except ModelError as error:
         cause = tracebacks.cause_of(error)
         return {"error": str(error), "kind": type(cause).__name__, "trace": tracebacks.text_of(error)}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sagemaker_inference_lite.archives.packing import Contents
 from sagemaker_inference_lite.errors import ModelError
+from sagemaker_inference_lite.handlers.frameworks import kind_of, only_file
 from sagemaker_inference_lite.inspection.findings import Finding, Level, worst_first
 from sagemaker_inference_lite.inspection.program import Program, inspect_program
-from sagemaker_inference_lite.model_files import kind_of, only_file
 
 _ARCHIVES = (".tar.gz", ".tgz")
 
@@ -105,7 +105,7 @@ def _of_file(source: Path) -> list[Finding]:
 
 def _parsed(source: Path, program: str) -> Program:
     """A program that is not imported: whether its text is Python's."""
-    from sagemaker_inference_lite.user_module import program_path
+    from sagemaker_inference_lite.handlers.inference_script import program_path
 
     path = Path(program_path(str(source), program))
     if not path.is_file():

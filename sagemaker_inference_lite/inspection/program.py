@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from sagemaker_inference_lite.process_group import kill_group
-from sagemaker_inference_lite.user_module import program_path
+from sagemaker_inference_lite.handlers.inference_script import program_path
+from sagemaker_inference_lite.runtime.processes import kill_group
 
 _MODULE = "sagemaker_inference_lite.inspection"
 _MOST_BYTES = 1 << 20

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sagemaker_inference_lite.errors import LaunchError
-from sagemaker_inference_lite.model_files.kinds import KINDS, kind_of
+from sagemaker_inference_lite.handlers.frameworks.kinds import KINDS, kind_of
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz")
 

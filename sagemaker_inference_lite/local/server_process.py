@@ -14,10 +14,10 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 from typing import Any, NamedTuple
 
-from sagemaker_inference_lite import exit_status
 from sagemaker_inference_lite.errors import LaunchError
 from sagemaker_inference_lite.local import server_events
-from sagemaker_inference_lite.process_group import kill_group
+from sagemaker_inference_lite.runtime import processes
+from sagemaker_inference_lite.runtime.processes import kill_group
 
 _RUNNER = "sagemaker_inference_lite.local.runner"
 
@@ -173,4 +173,4 @@ class ServerProcess:
         returncode = self._process.wait()
         for reader in self._readers:
             reader.join(_LAST_LINES_SECONDS)
-        self._events.put(Ended(exit_status.exit_code(returncode), exit_status.describe(returncode)))
+        self._events.put(Ended(processes.exit_code(returncode), processes.describe(returncode)))

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sagemaker_inference_lite.errors import ModelServerNotFoundError
-from sagemaker_inference_lite.mms import class_data, hosts
+from sagemaker_inference_lite.machine.sizing import MOST_WORKERS, Sizing
+from sagemaker_inference_lite.mms import cds_archive, hosts_file
 from sagemaker_inference_lite.mms.java import Java
 from sagemaker_inference_lite.settings import Settings
-from sagemaker_inference_lite.sizing import MOST_WORKERS, Sizing
 
 # What Java ends with for -XX:+ExitOnOutOfMemoryError.
 OUT_OF_MEMORY_STATUS = 3
@@ -76,7 +76,7 @@ def command(
     """The command line of the front end.
 
     Args:
-        archive: Of its classes (class_data.py).
+        archive: Of its classes (cds_archive.py).
         library: Netty's, where it is unpacked (native_library.py).
         most_workers: Of all models together.
     """
@@ -90,10 +90,10 @@ def command(
         "-XX:+ExitOnOutOfMemoryError",
         "-XX:-UsePerfData",
         *_without_a_second_collector(fixed_flags(java.version), settings.model_server_vmargs),
-        *class_data.use_flags(java, archive),
+        *cds_archive.use_flags(java, archive),
         f"-Djava.io.tmpdir={directory}",
         *([f"-Djava.library.path={library.parent}"] if library else []),
-        *hosts.flags(directory / HOSTS_FILE, settings.allow_model_download),
+        *hosts_file.flags(directory / HOSTS_FILE, settings.allow_model_download),
         f"-Dlog4j.configurationFile={LOG_CONFIGURATION.as_uri()}",
         "-Dlog4j2.disable.jmx=true",
         "-Dio.netty.leakDetection.level=disabled",
@@ -109,7 +109,7 @@ def command(
 
 
 def fixed_flags(version: int) -> list[str]:
-    """The options that are always the same, on which an archive of classes depends (class_data.py)."""
+    """The options that are always the same, on which an archive of classes depends (cds_archive.py)."""
     flags = [_COLLECTOR]
     # Netty 4.1.91 loads its native transport (JEP 472) and uses sun.misc.Unsafe (JEP 498).
     if version >= 17:

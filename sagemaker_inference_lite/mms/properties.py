@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Union
 
 from sagemaker_inference_lite.errors import SettingsError
+from sagemaker_inference_lite.machine.sizing import Size, Sizing
 from sagemaker_inference_lite.settings import Settings, quoted
-from sagemaker_inference_lite.sizing import Size, Sizing
 
 PREFIX = "MMS_"
 

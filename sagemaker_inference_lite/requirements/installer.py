@@ -18,11 +18,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sagemaker_inference_lite import exit_status
 from sagemaker_inference_lite.errors import RequirementsError
-from sagemaker_inference_lite.process_group import kill_group
 from sagemaker_inference_lite.requirements import overlay, pip
 from sagemaker_inference_lite.requirements.wanted import Requirements
+from sagemaker_inference_lite.runtime import processes
+from sagemaker_inference_lite.runtime.processes import kill_group
 
 _MODULE = "sagemaker_inference_lite.requirements.installer"
 
@@ -70,7 +70,7 @@ def failure(requirements: Requirements, returncode: int, reason: bytes) -> Requi
     """
     if returncode == 0:
         return None
-    text = reason.decode(errors="replace") or f"the installation {exit_status.describe(returncode)}."
+    text = reason.decode(errors="replace") or f"the installation {processes.describe(returncode)}."
     return RequirementsError(f"{requirements.path} cannot be installed: {text}")
 
 
@@ -114,7 +114,7 @@ def _run(argv: Sequence[str], requirements: Requirements, environ: Mapping[str, 
         ) from None
     reader.join(_LAST_LINES_SECONDS)  # what pip has started may hold the pipe open for longer than pip lives
     if returncode < 0:
-        raise RequirementsError(f"pip {exit_status.describe(returncode)}.")
+        raise RequirementsError(f"pip {processes.describe(returncode)}.")
     if returncode:
         raise RequirementsError(pip.reason_of(list(lines), requirements))
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 
-from sagemaker_inference_lite import standard_streams
+from sagemaker_inference_lite.runtime import standard_streams
 from sagemaker_inference_lite.supervision.line_writer import LineWriter
 from sagemaker_inference_lite.supervision.output import OutputRelay
 

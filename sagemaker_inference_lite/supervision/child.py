@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO
 
-from sagemaker_inference_lite import exit_status
 from sagemaker_inference_lite.errors import LaunchError
-from sagemaker_inference_lite.process_group import kill_group
+from sagemaker_inference_lite.runtime import processes
+from sagemaker_inference_lite.runtime.processes import kill_group
 
 
 class ChildProcess:
@@ -70,12 +70,12 @@ class ChildProcess:
     def describe_end(self) -> str:
         """A sentence on how it ended, without the full stop."""
         returncode = self.poll()
-        return f"{self.name} is running" if returncode is None else f"{self.name} {exit_status.describe(returncode)}"
+        return f"{self.name} is running" if returncode is None else f"{self.name} {processes.describe(returncode)}"
 
     @property
     def exit_code(self) -> int:
         """An exit status that passes its end on."""
-        return exit_status.exit_code(self.poll() or 0)
+        return processes.exit_code(self.poll() or 0)
 
     def end(self) -> None:
         """Kill it and its process group, and reap it. Its leftovers are killed too where it has ended itself."""

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 
-from sagemaker_inference_lite import log_lines
+from sagemaker_inference_lite.runtime import logs
 
 # What waits for a reader at the most. Many times the longest line (output.py), so that one always fits.
 BACKLOG_BYTES = 8 << 20
@@ -45,7 +45,7 @@ class _Dropped:
     def line(self) -> bytes:
         message = f"{self._lines} lines ({self._bytes} bytes) of output were dropped: {self._reason}"
         record = logging.LogRecord(__name__, logging.WARNING, "", 0, message, None, None)
-        return f"{log_lines.Formatter().format(record)}\n".encode()
+        return f"{logs.Formatter().format(record)}\n".encode()
 
 
 class LineWriter:

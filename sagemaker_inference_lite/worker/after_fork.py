@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from sagemaker_inference_lite import descendants, log_lines, standard_streams
+from sagemaker_inference_lite.runtime import logs, processes, standard_streams
 from sagemaker_inference_lite.worker.oom_score import OomScore
 
 _PR_SET_PDEATHSIG = 1
@@ -26,21 +26,21 @@ def become_worker(parent: int, stdout: int, stderr: int) -> OomScore:
     """
     os.setpgid(0, 0)
     die_with_parent(parent)
-    descendants.mark()
+    processes.mark()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     standard_streams.set_up()  # those of the parent, or what a handler has put in their place
-    log_lines.continue_at(stdout)
+    logs.continue_at(stdout)
     reseed()
     return OomScore()
 
 
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when the thread that made it ends (Linux; elsewhere nothing happens)."""
-    descendants.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    processes.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 

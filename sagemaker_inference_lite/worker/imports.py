@@ -14,9 +14,9 @@ from itertools import groupby, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from sagemaker_inference_lite import fork_guard
-from sagemaker_inference_lite.printable import named
-from sagemaker_inference_lite.worker.fork_safety import SURVIVE_A_FORK, count_threads, held, why_unsafe
+from sagemaker_inference_lite.runtime import fork_guard
+from sagemaker_inference_lite.runtime.fork_safety import SURVIVE_A_FORK, count_threads, held, why_unsafe
+from sagemaker_inference_lite.runtime.printable import named
 
 # More threads than a process can have.
 _ANY = 1 << 30

@@ -12,24 +12,24 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from sagemaker_inference_lite import fork_guard, log_lines, standard_streams, tracebacks
 from sagemaker_inference_lite.context import Context
-from sagemaker_inference_lite.error_body import error_body
 from sagemaker_inference_lite.errors import InferenceLiteError, WireError
-from sagemaker_inference_lite.memory import is_memory_error
-from sagemaker_inference_lite.mends import mend_of
-from sagemaker_inference_lite.mms import wire
-from sagemaker_inference_lite.printable import text_of
-from sagemaker_inference_lite.python_file import put_first_on_path, python_path
-from sagemaker_inference_lite.user_module import CODE_DIRECTORY
-from sagemaker_inference_lite.worker import answers, events, slot_page
-from sagemaker_inference_lite.worker.answers import AnswerOptions
-from sagemaker_inference_lite.worker.connection import Connection
-from sagemaker_inference_lite.worker.events import End, Event
+from sagemaker_inference_lite.handlers.error_response import error_body
+from sagemaker_inference_lite.handlers.handler_loader import Handle, import_handler, read_manifest, start_handler
+from sagemaker_inference_lite.handlers.hints import mend_of
+from sagemaker_inference_lite.handlers.import_path import put_first_on_path, python_path
+from sagemaker_inference_lite.handlers.inference_script import CODE_DIRECTORY
+from sagemaker_inference_lite.handlers.out_of_memory import is_memory_error
+from sagemaker_inference_lite.ipc import events, wire, worker_status
+from sagemaker_inference_lite.ipc.connection import Connection
+from sagemaker_inference_lite.ipc.events import End, Event
+from sagemaker_inference_lite.ipc.worker_status import SlotPage
+from sagemaker_inference_lite.runtime import fork_guard, logs, standard_streams, tracebacks
+from sagemaker_inference_lite.runtime.printable import text_of
+from sagemaker_inference_lite.worker import responses
 from sagemaker_inference_lite.worker.imports import imported_since, latest_import
-from sagemaker_inference_lite.worker.loader import Handle, import_handler, read_manifest, start_handler
 from sagemaker_inference_lite.worker.oom_score import OomScore
-from sagemaker_inference_lite.worker.slot_page import SlotPage
+from sagemaker_inference_lite.worker.responses import AnswerOptions
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Job(NamedTuple):
 
 def run(job: Job) -> End:
     """Do the job until the front end closes the connection; returns the worker's last event."""
-    log_lines.belong_to_model(job.load.model_name)
+    logs.belong_to_model(job.load.model_name)
     try:
         if job.refusal is not None:
             return _refuse_one(job, job.refusal)
@@ -106,7 +106,7 @@ def run(job: Job) -> End:
     except OSError as error:
         # The front end went away between a request and its answer.
         logger.warning("the front end closed the connection before its answer was sent: %s", error)
-        job.page.enter(slot_page.CLOSED)
+        job.page.enter(worker_status.CLOSED)
         return End.CLOSED
 
 
@@ -123,7 +123,7 @@ def _serve(job: Job) -> End:
     fork_guard.end_if_forked()
     milliseconds = int(1000 * (time.monotonic() - begun))
     standard_streams.occupy()  # a model may have closed them
-    job.page.enter(slot_page.IDLE)
+    job.page.enter(worker_status.IDLE)
     imported = imported_since(latest, job.image_directories)
     if imported:
         job.tell(events.Imported(tuple(imported)))
@@ -140,7 +140,7 @@ def _description(handle: Handle) -> events.Description:
     """What is known of the model behind a handler: nothing, where that is none of ours."""
     # Imported here because workers of a server that nobody looks at, and of handlers of other kinds, need neither.
     from sagemaker_inference_lite.default_handler_service import DefaultHandlerService
-    from sagemaker_inference_lite.model_files import examples
+    from sagemaker_inference_lite.handlers.frameworks import examples
 
     service = getattr(handle, "__self__", None)
     if not isinstance(service, DefaultHandlerService):
@@ -216,23 +216,23 @@ def _answer_requests(job: Job, handle: Handle, context: Context) -> End:
         if requests is None:
             return End.CLOSED
         page.begin([request.request_id for request in requests])
-        frame = answers.answer(handle, context, requests, options)
+        frame = responses.answer(handle, context, requests, options)
         fork_guard.end_if_forked()
-        page.enter(slot_page.ANSWERING)
+        page.enter(worker_status.ANSWERING)
         connection.send(frame)
-        page.enter(slot_page.IDLE)
+        page.enter(worker_status.IDLE)
 
 
 def _receive(job: Job) -> list[wire.Request] | None:
     def begin() -> None:
-        job.page.enter(slot_page.READING)
+        job.page.enter(worker_status.READING)
         if job.score.answers():
             # Not at each answer's end: to write a score takes longer than to send an answer.
             job.connection.tell_when_quiet(_QUIET_SECONDS, job.score.waits)
 
     message = job.connection.receive(begin)
     if message is None:
-        job.page.enter(slot_page.CLOSED)
+        job.page.enter(worker_status.CLOSED)
         return None
     if isinstance(message, wire.Load):
         raise WireError("a second LOAD on a connection whose model is loaded")
@@ -240,7 +240,7 @@ def _receive(job: Job) -> list[wire.Request] | None:
 
 
 def _refuse_one(job: Job, refusal: Refusal) -> End:
-    job.page.enter(slot_page.IDLE)
+    job.page.enter(worker_status.IDLE)
     requests = _receive(job)
     if requests is None:
         return End.CLOSED
@@ -249,8 +249,8 @@ def _refuse_one(job: Job, refusal: Refusal) -> End:
     error_id = uuid.uuid4().hex
     logger.error("request %s is refused, error id %s: %s", ", ".join(ids), error_id, refusal.message)
     body = error_body("ModelNotLoaded", refusal.message, error_id=error_id)
-    frame = answers.refusal(len(ids), refusal.status, body)
-    job.page.enter(slot_page.ANSWERING)
+    frame = responses.refusal(len(ids), refusal.status, body)
+    job.page.enter(worker_status.ANSWERING)
     job.connection.send(frame)
-    job.page.enter(slot_page.IDLE)
+    job.page.enter(worker_status.IDLE)
     return End.REFUSED

@@ -13,8 +13,8 @@ import pytest
 from asking import TYPES, ask
 from running_server import Server
 
-from sagemaker_inference_lite import model_files
 from sagemaker_inference_lite.errors import ClientError
+from sagemaker_inference_lite.handlers import frameworks
 
 ROUNDS = 5
 
@@ -67,7 +67,7 @@ def test_a_booster_of_xgboost_answers_as_its_library_does(rows: Any, iris: Any, 
     expected = of_xgboost(booster, clean)
     nulls = [[None if np.isnan(each) else each for each in row] for row in clean.tolist()]
     for data in (clean, clean.astype(np.float32), nulls):
-        assert np.array_equal(model_files.predict(data, booster), expected)  # type: ignore[arg-type] # an array
+        assert np.array_equal(frameworks.predict(data, booster), expected)  # type: ignore[arg-type] # an array
 
 
 def test_categories_of_xgboost_are_numbers(iris: Any) -> None:
@@ -78,7 +78,7 @@ def test_categories_of_xgboost_are_numbers(iris: Any) -> None:
     options: dict[str, Any] = {"feature_types": ["c", "float"], "enable_categorical": True}
     booster = xgboost.train({"nthread": 1}, xgboost.DMatrix(codes, label=iris.target, **options), ROUNDS)
     expected = booster.predict(xgboost.DMatrix(codes, **options))
-    assert np.array_equal(model_files.predict(codes, booster), expected)  # type: ignore[arg-type] # an array
+    assert np.array_equal(frameworks.predict(codes, booster), expected)  # type: ignore[arg-type] # an array
 
 
 def test_sparse_rows(rows: Any, iris: Any) -> None:
@@ -87,7 +87,7 @@ def test_sparse_rows(rows: Any, iris: Any) -> None:
 
     booster = lightgbm_booster(iris.data, iris.target)
     expected = booster.predict(iris.data)
-    assert np.allclose(model_files.predict(csr_matrix(iris.data), booster), expected)  # type: ignore[arg-type]
+    assert np.allclose(frameworks.predict(csr_matrix(iris.data), booster), expected)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("make", [xgboost_booster, lightgbm_booster])
@@ -104,7 +104,7 @@ def test_sparse_rows(rows: Any, iris: Any) -> None:
 def test_what_a_booster_cannot_take_is_400(iris: Any, make: Callable[[Any, Any], Any], data: object, says: str) -> None:
     """Another number of columns, a row alone, text and objects are the client's mistake, and the answer says so."""
     with pytest.raises(ClientError) as caught:
-        model_files.predict(data, make(iris.data, iris.target))
+        frameworks.predict(data, make(iris.data, iris.target))
     assert caught.value.status == 400
     assert says in str(caught.value)
 
@@ -139,7 +139,7 @@ def test_what_a_model_with_predict_cannot_take_is_400(
 ) -> None:
     """Text and objects among numbers are the client's mistake, whatever the library raises for them."""
     with pytest.raises(ClientError) as caught:
-        model_files.predict(data, make(iris.data, iris.target))
+        frameworks.predict(data, make(iris.data, iris.target))
     assert caught.value.status == 400
     assert says in str(caught.value)
 
@@ -153,7 +153,7 @@ def test_a_text_never_names_a_file(
     file = tmp_path / "secret.csv"
     np.savetxt(file, iris.data, delimiter=",")
     with pytest.raises(ClientError) as caught:
-        model_files.predict(kind(f"{file}?format=csv"), make(iris.data, iris.target))
+        frameworks.predict(kind(f"{file}?format=csv"), make(iris.data, iris.target))
     assert caught.value.status == 400
 
 

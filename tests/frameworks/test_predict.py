@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sagemaker_inference_lite import model_files
 from sagemaker_inference_lite.errors import ClientError, ModelError
+from sagemaker_inference_lite.handlers import frameworks
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
@@ -38,7 +38,7 @@ def onnx_model(directory: Path, inputs: dict[str, int], outputs: int = 1) -> Any
     )
     opset = helper.make_opsetid("", 17)
     save(helper.make_model(graph, opset_imports=[opset], ir_version=8), str(directory / "model.onnx"))
-    return model_files.load(str(directory))
+    return frameworks.load(str(directory))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_inputs_get_the_type_that_is_declared(tmp_path: Path, kind: str, dtype: 
 
     session = onnx_model(tmp_path, {"x": getattr(TensorProto, kind)})
     for data in (np.array([[1, 0]]), np.array([[1.0, 0.0]]), [[1, 0]], {"x": [[1, 0.0]]}, np.array([[1, 0]], ">i4")):
-        answer = model_files.predict(data, session)
+        answer = frameworks.predict(data, session)
         assert isinstance(answer, np.ndarray)
         assert (answer.dtype, answer.tolist()) == (dtype, [[1, 0]])
 
@@ -70,17 +70,17 @@ def test_text_stays_text(tmp_path: Path) -> None:
 
     session = onnx_model(tmp_path, {"x": TensorProto.STRING})
     for data in (np.array([["a", "bc"]]), [["a", "bc"]]):
-        answer: Any = model_files.predict(data, session)
+        answer: Any = frameworks.predict(data, session)
         assert answer.tolist() == [["a", "bc"]]
     with pytest.raises(ClientError, match="takes text"):
-        model_files.predict(np.array([[1, 2]]), session)
+        frameworks.predict(np.array([[1, 2]]), session)
 
 
 def test_missing_values_are_nan(tmp_path: Path) -> None:
     """JSON's null among numbers is NaN where the session takes floats."""
     from onnx import TensorProto
 
-    answer: Any = model_files.predict([[1, None]], onnx_model(tmp_path, {"x": TensorProto.FLOAT}))
+    answer: Any = frameworks.predict([[1, None]], onnx_model(tmp_path, {"x": TensorProto.FLOAT}))
     assert np.array_equal(answer, [[1, np.nan]], equal_nan=True)
 
 
@@ -109,7 +109,7 @@ def test_what_a_session_cannot_take_is_400(tmp_path: Path, kind: str, data: obje
 
     session = onnx_model(tmp_path, {"x": getattr(TensorProto, kind)})
     with pytest.raises(ClientError) as caught:
-        model_files.predict(data, session)
+        frameworks.predict(data, session)
     assert caught.value.status == 400
     assert says in str(caught.value)
 
@@ -120,10 +120,10 @@ def test_a_long_text_among_many_needs_no_room_for_each(tmp_path: Path) -> None:
 
     texts = [["x" * 10_000_000, "y"], *([["a", "b"]] * 100_000)]
     session = onnx_model(tmp_path, {"x": TensorProto.STRING})
-    answer: Any = model_files.predict(texts, session)
+    answer: Any = frameworks.predict(texts, session)
     assert answer.shape == (100_001, 2)
     with pytest.raises(ClientError):
-        model_files.predict(texts, onnx_model(tmp_path, {"x": TensorProto.FLOAT}))
+        frameworks.predict(texts, onnx_model(tmp_path, {"x": TensorProto.FLOAT}))
 
 
 def test_several_inputs_and_outputs(tmp_path: Path) -> None:
@@ -131,10 +131,10 @@ def test_several_inputs_and_outputs(tmp_path: Path) -> None:
     from onnx import TensorProto
 
     session = onnx_model(tmp_path, {"a": TensorProto.FLOAT, "b": TensorProto.FLOAT}, outputs=2)
-    answers: Any = model_files.predict({"b": [[1, 2]], "a": np.array([[3, 4]])}, session)
+    answers: Any = frameworks.predict({"b": [[1, 2]], "a": np.array([[3, 4]])}, session)
     assert [each.tolist() for each in answers] == [[[4, 6]], [[4, 6]]]
     with pytest.raises(ClientError, match="takes an object with 'a', 'b'; the request has no object"):
-        model_files.predict([[1, 2]], session)
+        frameworks.predict([[1, 2]], session)
 
 
 @pytest.mark.parametrize(("value", "threads"), [("3", 3), ("2,4", 2), ("", 0), ("all", 0), ("0", 0)])
@@ -143,7 +143,7 @@ def test_a_session_has_the_workers_threads(tmp_path: Path, value: str, threads: 
     from onnx import TensorProto
 
     onnx_model(tmp_path, {"x": TensorProto.FLOAT})
-    session: Any = model_files.load(str(tmp_path), environ={"OMP_NUM_THREADS": value})
+    session: Any = frameworks.load(str(tmp_path), environ={"OMP_NUM_THREADS": value})
     assert session.get_session_options().intra_op_num_threads == threads
     assert session.get_providers() == ["CPUExecutionProvider"]
 
@@ -154,11 +154,11 @@ def test_a_gpu_that_the_library_cannot_use_is_no_error(tmp_path: Path) -> None:
     from onnx import TensorProto
 
     onnx_model(tmp_path, {"x": TensorProto.FLOAT})
-    session: Any = model_files.load(str(tmp_path), gpu_id=0)
+    session: Any = frameworks.load(str(tmp_path), gpu_id=0)
     assert session.get_providers()[-1] == "CPUExecutionProvider"
     (tmp_path / "model.onnx").unlink()
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 1)), tmp_path / "model.pt")
-    module: Any = model_files.load(str(tmp_path), gpu_id=0)
+    module: Any = frameworks.load(str(tmp_path), gpu_id=0)
     assert torch.cuda.is_available() or next(module.parameters()).device.type == "cpu"
 
 
@@ -170,7 +170,7 @@ def scripted(directory: Path, module: Any) -> Any:
     import torch
 
     torch.jit.save(torch.jit.script(module), directory / "model.pt")
-    return model_files.load(str(directory))
+    return frameworks.load(str(directory))
 
 
 def test_a_module_is_loaded_in_eval_mode(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_module_is_loaded_in_eval_mode(tmp_path: Path) -> None:
 
     module = scripted(tmp_path, torch.nn.Sequential(torch.nn.Dropout(0.9)).train())
     assert not module.training
-    assert np.array_equal(model_files.predict(np.ones((2, 3)), module), np.ones((2, 3)))  # type: ignore[arg-type] # an array
+    assert np.array_equal(frameworks.predict(np.ones((2, 3)), module), np.ones((2, 3)))  # type: ignore[arg-type] # an array
 
 
 NUMBERS = [
@@ -201,7 +201,7 @@ def test_numbers_get_the_dtype_of_the_parameters(tmp_path: Path, dtype: str, dat
     torch.nn.init.ones_(linear.weight)
     torch.nn.init.zeros_(linear.bias)
     for module in (linear, scripted(tmp_path, linear)):
-        answer = model_files.predict(data, module)
+        answer = frameworks.predict(data, module)
         assert isinstance(answer, np.ndarray)
         assert (answer.dtype, answer.tolist()) == ("float32" if dtype == "bfloat16" else dtype, [[3]])
 
@@ -211,7 +211,7 @@ def test_memory_that_cannot_be_written_is_no_obstacle() -> None:
     import torch
 
     data = np.frombuffer(np.array([1, 2], np.float32).tobytes(), np.float32)
-    assert np.array_equal(model_files.predict(data, torch.nn.Identity()), [1, 2])  # type: ignore[arg-type] # an array
+    assert np.array_equal(frameworks.predict(data, torch.nn.Identity()), [1, 2])  # type: ignore[arg-type] # an array
 
 
 def embedder() -> Any:
@@ -233,7 +233,7 @@ def test_ids_of_an_embedding_stay_integers(tmp_path: Path, kind: str) -> None:
         module = torch.jit.trace(plain, torch.tensor([[1, 2]]))
     elif kind == "frozen":
         module = torch.jit.freeze(torch.jit.script(plain))
-    answer: Any = model_files.predict(np.array([[1, 2, 3]], np.int32), module)
+    answer: Any = frameworks.predict(np.array([[1, 2, 3]], np.int32), module)
     assert np.allclose(answer, plain(torch.tensor([[1, 2, 3]])).detach().numpy())
 
 
@@ -246,7 +246,7 @@ def test_a_dict_is_keyword_arguments() -> None:
             assert (ids.dtype, scale, words) == (torch.float32, 2, ["a", "b"])
             return {"scaled": ids * scale, "kept": [words, (ids,)]}
 
-    answer: Any = model_files.predict({"words": ["a", "b"], "ids": [[1, 2]], "scale": 2}, Module())
+    answer: Any = frameworks.predict({"words": ["a", "b"], "ids": [[1, 2]], "scale": 2}, Module())
     assert answer["scaled"].tolist() == [[2, 4]]
     assert answer["kept"][0] == ["a", "b"]
     assert isinstance(answer["kept"][1], tuple)
@@ -261,7 +261,7 @@ def test_nothing_is_recorded_for_training() -> None:
         def forward(self, data: Any) -> Any:
             return torch.is_inference_mode_enabled(), data.is_inference()
 
-    assert model_files.predict(np.ones(1), Module()) == (True, True)
+    assert frameworks.predict(np.ones(1), Module()) == (True, True)
 
 
 def test_text_for_a_module_is_400() -> None:
@@ -269,7 +269,7 @@ def test_text_for_a_module_is_400() -> None:
     import torch
 
     with pytest.raises(ClientError, match="takes numbers"):
-        model_files.predict(np.array([["a", "b"]]), torch.nn.Linear(2, 1))
+        frameworks.predict(np.array([["a", "b"]]), torch.nn.Linear(2, 1))
 
 
 def test_what_torch_save_wrote_is_named(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_what_torch_save_wrote_is_named(tmp_path: Path) -> None:
 
     torch.save(torch.nn.Linear(2, 1).state_dict(), tmp_path / "model.pt")
     with pytest.raises(ModelError, match=r"model.pt is no TorchScript: torch.save wrote it.*model_fn"):
-        model_files.load(str(tmp_path))
+        frameworks.load(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model.onnx"])
@@ -286,6 +286,6 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str) -> None:
     """What the library says of a file that it cannot read is in the error, with the file's path."""
     (tmp_path / name).write_bytes(b"garbage")
     with pytest.raises(ModelError, match="cannot be loaded") as caught:
-        model_files.load(str(tmp_path))
+        frameworks.load(str(tmp_path))
     assert str(tmp_path / name) in str(caught.value)
     assert caught.value.__cause__ is not None

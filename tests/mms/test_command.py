@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from sagemaker_inference_lite.errors import ModelServerNotFoundError
-from sagemaker_inference_lite.mms import command, hosts, java
+from sagemaker_inference_lite.machine.sizing import Size, Sizing
+from sagemaker_inference_lite.mms import command, hosts_file, java
 from sagemaker_inference_lite.settings import Settings
-from sagemaker_inference_lite.sizing import Size, Sizing
 
 SERVER_JAR = Path("/site-packages/mms/frontend/model-server.jar")
 FILE = Path("/tmp/private/mms.properties")
@@ -242,8 +242,8 @@ def test_the_file_of_names(tmp_path: Path) -> None:
     """What the machine's own file has, and then this machine's name, known to it or not."""
     (tmp_path / "hosts").write_text("10.0.0.7 neighbour")
     own = f"127.0.0.1 localhost {socket.gethostname()}\n"
-    assert hosts.text(tmp_path / "hosts") == f"10.0.0.7 neighbour\n{own}"
-    assert hosts.text(tmp_path / "missing").strip() == own.strip()
+    assert hosts_file.text(tmp_path / "hosts") == f"10.0.0.7 neighbour\n{own}"
+    assert hosts_file.text(tmp_path / "missing").strip() == own.strip()
 
 
 def test_a_native_library_that_is_unpacked() -> None:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from sagemaker_inference_lite import standard_streams
+from sagemaker_inference_lite.runtime import standard_streams
 from sagemaker_inference_lite.supervision.captured_output import CapturedOutput
 
 

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sagemaker_inference_lite import codecs, default_handler_service, log_lines
+from sagemaker_inference_lite import codecs, default_handler_service
 from sagemaker_inference_lite.content_types import CSV, JSON, NPY, OCTET_STREAM, TEXT_PLAIN
 from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.default_handler_service import DefaultHandlerService
 from sagemaker_inference_lite.errors import ClientError, ModelError, ServerError, SettingsError
-from sagemaker_inference_lite.forms import Field, Form
+from sagemaker_inference_lite.handlers.forms import Field, Form
+from sagemaker_inference_lite.runtime import logs
 from sagemaker_inference_lite.settings import Settings
 
 
@@ -543,12 +544,12 @@ def test_a_person_may_interrupt() -> None:
 def test_the_record_of_a_failure_belongs_to_its_request(caplog: pytest.LogCaptureFixture) -> None:
     """In a batch the record of a request that failed carries that request's id, whichever came after it."""
     factory = logging.getLogRecordFactory()
-    log_lines.install()
+    logs.install()
     try:
         call(commanded(), (b'"fine"', {}), (b'"broken"', {}), (b'"fine"', {}))
     finally:
         logging.setLogRecordFactory(factory)
-        log_lines.belong_to(None)
+        logs.belong_to(None)
     assert [vars(record)["sagemaker_request_id"] for record in caplog.records] == ["id-1"]
 
 

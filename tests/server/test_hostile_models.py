@@ -14,7 +14,7 @@ import psutil
 import pytest
 from running_server import HANDLER, Server, all_gone, eventually, serving
 
-from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.ipc import wire
 
 
 @pytest.fixture(scope="module")

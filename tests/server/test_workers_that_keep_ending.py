@@ -12,7 +12,7 @@ import requests
 from running_server import Server, all_gone, eventually
 
 from sagemaker_inference_lite.errors import ModelLoadError
-from sagemaker_inference_lite.worker.restarts import MOST_ENDS
+from sagemaker_inference_lite.zygote.restarts import MOST_ENDS
 
 
 def test_a_single_model_ends_the_server(start_single: Callable[..., Server]) -> None:

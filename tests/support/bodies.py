@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sagemaker_inference_lite.codecs import decode, json_lists
-from sagemaker_inference_lite.codecs.table import Body
+from sagemaker_inference_lite.codecs.registry import Body
 from sagemaker_inference_lite.errors import ClientError
 
 

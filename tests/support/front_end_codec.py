@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Union
 
-from sagemaker_inference_lite.mms import wire
+from sagemaker_inference_lite.ipc import wire
 
 INT = struct.Struct(">i")
 LONG = struct.Struct(">q")

@@ -7,8 +7,8 @@ nothing of it. What notes them allocates next to nothing, since that would be me
 
 import os
 
-from sagemaker_inference_lite import user_module
-from sagemaker_inference_lite.worker import answers, birth, worker
+from sagemaker_inference_lite.handlers import inference_script
+from sagemaker_inference_lite.worker import responses, spec, worker
 
 _NOTES = os.open(os.environ["MEASURED_BIRTHS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 _BUFFER = bytearray(1 << 13)
@@ -35,9 +35,9 @@ def _noted(module, name, step):
 
 
 os.register_at_fork(after_in_child=lambda: _note(b"forked"))
-_noted(birth, "become_worker", b"a worker")
+_noted(spec, "become_worker", b"a worker")
 _noted(worker, "put_first_on_path", b"code on the path")
-_noted(user_module, "load", b"program imported")
+_noted(inference_script, "load", b"program imported")
 _noted(worker, "load_model", b"model loaded")
 _noted(worker, "_receive", b"request received")
-_noted(answers, "answer", b"answered")
+_noted(responses, "answer", b"answered")
