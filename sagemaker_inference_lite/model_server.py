@@ -37,7 +37,7 @@ from sagemaker_inference_lite.supervision import observer
 from sagemaker_inference_lite.supervision.captured_output import CapturedOutput
 from sagemaker_inference_lite.supervision.child import ChildProcess
 from sagemaker_inference_lite.supervision.liveness import Liveness, Silence
-from sagemaker_inference_lite.supervision.loop import Loop, reap_strangers
+from sagemaker_inference_lite.supervision.loop import Loop, reap_orphans
 from sagemaker_inference_lite.supervision.private_directory import private_directory
 
 logger = logging.getLogger(__name__)
@@ -272,7 +272,7 @@ class _Server:
         # Where a relative handler may be.
         argv += [f"--look-in={Path.cwd()}"]
         argv += [] if self._settings.multi_model else [f"--look-in={self._settings.model_dir}"]
-        self._loop.watch(self._channel, self._zygote_says)
+        self._loop.watch(self._channel, self._on_zygote_event)
         with theirs:
             return ChildProcess("The zygote", argv, self._worker_environ(), pass_fds=[theirs.fileno()])
 
@@ -364,7 +364,7 @@ class _Server:
 
     def _check_processes(self) -> None:
         children = [child for child in (self._front_end, self._zygote) if child is not None]
-        reap_strangers([child.pid for child in (*children, self._installer) if child is not None])
+        reap_orphans([child.pid for child in (*children, self._installer) if child is not None])
         for child in children:
             if child.poll() is not None:
                 self._read_last_words()
@@ -379,7 +379,7 @@ class _Server:
             sentence += ": its heap is used up; SAGEMAKER_MODEL_SERVER_VMARGS='-Xmx...' makes it larger"
         return ProcessEndedError(f"{sentence}.", child.exit_code if child.exit_code > 128 else 1)
 
-    def _zygote_says(self) -> None:
+    def _on_zygote_event(self) -> None:
         """Take in one message of the zygote's: an event, and the ends of pipes that a new worker prints to."""
         assert self._channel is not None
         message, descriptors, _, _ = socket.recv_fds(self._channel, 65536, 2)
@@ -419,7 +419,7 @@ class _Server:
             self._channel.setblocking(False)
             with contextlib.suppress(OSError, ValueError):
                 while self._zygote_failure is None and self._channel.recv(1, socket.MSG_PEEK):
-                    self._zygote_says()
+                    self._on_zygote_event()
 
     # -- stop --
 
@@ -464,7 +464,7 @@ class _Server:
                 kill_group(group)
             processes.end_orphans()
         self._output.close(max(deadline, time.monotonic() + _LAST_LINES_SECONDS))
-        reap_strangers([])
+        reap_orphans([])
         processes.adopt_orphans(False)
 
 

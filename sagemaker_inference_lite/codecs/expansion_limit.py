@@ -18,7 +18,7 @@ def max_expanded_bytes(length: int) -> int:
     return max(MIN_EXPANDED_BYTES, MAX_EXPANSION * length)
 
 
-class Room:
+class ExpansionLimit:
     """What is left of the bytes that a body may expand to.
 
     Args:

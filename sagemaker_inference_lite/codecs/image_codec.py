@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sagemaker_inference_lite.codecs.arrays import Array, as_array
-from sagemaker_inference_lite.codecs.expansion_limit import Room
+from sagemaker_inference_lite.codecs.expansion_limit import ExpansionLimit
 from sagemaker_inference_lite.codecs.libraries import imported, reason_of
 from sagemaker_inference_lite.content_types import JPEG, PNG, MediaType
 from sagemaker_inference_lite.errors import ClientError, NotAcceptableError, UnsupportedMediaTypeError
@@ -194,7 +194,7 @@ def _check_size(image: Image, form: _Form, length: int) -> None:
     if "progressive" in image.info:
         # All of its coefficients are kept until the last scan is read: two bytes for each.
         bytes_per_pixel = max(bytes_per_pixel, 2 * len(image.getbands()))
-    Room(length).take(
+    ExpansionLimit(length).take(
         image.width * image.height * bytes_per_pixel, f"The image of {image.width} x {image.height} pixels"
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sagemaker_inference_lite.codecs.arrays import Array, as_array
-from sagemaker_inference_lite.codecs.expansion_limit import Room
+from sagemaker_inference_lite.codecs.expansion_limit import ExpansionLimit
 from sagemaker_inference_lite.codecs.libraries import imported, reason_of
 from sagemaker_inference_lite.codecs.npy_codec import read_npy, write_npy
 from sagemaker_inference_lite.content_types import MAX_QUOTED, NPZ, MediaType
@@ -66,7 +66,7 @@ def _members(body: bytes) -> dict[str, Array]:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
             entries = archive.infolist()
             _check_entries(entries, body)
-            room = Room(len(body))
+            room = ExpansionLimit(len(body))
             for entry in entries:
                 room.take(entry.file_size, f"The member {entry.filename[:MAX_QUOTED]!r} of the NPZ")
             return {entry.filename[: -len(_SUFFIX)]: _array(archive, entry) for entry in entries}

@@ -44,7 +44,7 @@ def how_to_add(module: str) -> str:
 _LIBRARIES = frozenset(("catboost", "joblib", "lightgbm", "onnxruntime", "pandas", "scipy", "torch", "xgboost"))
 
 
-def mend_of(error: BaseException) -> str:
+def hint_of(error: BaseException) -> str:
     """What to do about an error of a load, where that is known; "" where it is not."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return how_to_add(error.name)

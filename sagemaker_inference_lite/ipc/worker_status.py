@@ -62,7 +62,7 @@ class Reading(NamedTuple):
     request_ids: list[str]
 
 
-class Pages:
+class StatusPages:
     """Memory for many pages, shared by all processes that are forked afterwards, in whatever order they come.
 
     Args:
@@ -75,7 +75,7 @@ class Pages:
         self._count = count
         self._free = list(range(count - 1, -1, -1))
 
-    def take(self) -> SlotPage:
+    def take(self) -> WorkerStatus:
         """A page that nobody uses.
 
         Raises:
@@ -85,12 +85,12 @@ class Pages:
             raise OSError(errno.ENOSPC, "all pages of workers are in use")
         return self.at(self._free.pop())
 
-    def at(self, number: int) -> SlotPage:
+    def at(self, number: int) -> WorkerStatus:
         """The page of that number, which another process has taken."""
         start = number * _SLOT_BYTES
-        return SlotPage(memoryview(self._map)[start : start + _SLOT_BYTES], number)
+        return WorkerStatus(memoryview(self._map)[start : start + _SLOT_BYTES], number)
 
-    def keep_only(self, page: SlotPage) -> None:
+    def keep_only(self, page: WorkerStatus) -> None:
         """In the worker of a page: let go of all others for good, and of this one in whatever is forked from here."""
         before = page.number * _SLOT_BYTES
         after = before + _SLOT_BYTES
@@ -99,7 +99,7 @@ class Pages:
             if start < end:
                 _MUNMAP(self._address + start, end - start)
 
-    def give_back(self, page: SlotPage) -> None:
+    def give_back(self, page: WorkerStatus) -> None:
         """Lets another use a page, which no worker uses any more."""
         page.close()
         # The next worker finds zeros, and nobody holds the memory until it has requests.
@@ -111,7 +111,7 @@ class Pages:
         self._free.append(page.number)
 
 
-class SlotPage:
+class WorkerStatus:
     """One page, used by one worker at a time.
 
     Attributes:

@@ -103,7 +103,7 @@ def _has_terminal() -> bool:
     return True
 
 
-def reap_strangers(own: Collection[int]) -> None:
+def reap_orphans(own: Collection[int]) -> None:
     """As PID 1: reap the ended processes that nobody else can, those of orphans. Elsewhere there are none.
 
     Args:

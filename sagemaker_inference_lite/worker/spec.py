@@ -13,7 +13,7 @@ from typing import Any, Callable, NamedTuple
 
 from sagemaker_inference_lite.ipc import events, wire
 from sagemaker_inference_lite.ipc.connection import Connection
-from sagemaker_inference_lite.ipc.worker_status import Pages, SlotPage
+from sagemaker_inference_lite.ipc.worker_status import StatusPages, WorkerStatus
 from sagemaker_inference_lite.requirements import of_one_model
 from sagemaker_inference_lite.runtime import fork_guard
 from sagemaker_inference_lite.settings import Settings
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 GO = b"G"
 
 
-class Birth(NamedTuple):
+class WorkerSpec(NamedTuple):
     """What a worker is given.
 
     Attributes:
@@ -42,14 +42,14 @@ class Birth(NamedTuple):
 
     load: wire.Load
     connection: Connection
-    page: SlotPage
+    page: WorkerStatus
     events: socket.socket
     outputs: tuple[int, int]
     packages: str
     refusal: worker.Refusal | None = None
 
 
-class Inheritance(NamedTuple):
+class WorkerDefaults(NamedTuple):
     """What all workers of a server have in common.
 
     Attributes:
@@ -68,14 +68,14 @@ class Inheritance(NamedTuple):
     image_directories: tuple[str, ...]
     environ: MutableMapping[str, str]
     options: AnswerOptions
-    pages: Pages
+    pages: StatusPages
     max_message: int
     describes: bool = False
 
 
-def live(
-    birth: Birth,
-    inheritance: Inheritance,
+def worker_main(
+    spec: WorkerSpec,
+    defaults: WorkerDefaults,
     parent: int,
     close_inherited: Callable[[], None] = lambda: None,
     loaded: worker.Loaded | None = None,
@@ -89,32 +89,32 @@ def live(
     """
     status = 1
     try:
-        score = become_worker(parent, *birth.outputs)
-        for descriptor in birth.outputs:
+        score = become_worker(parent, *spec.outputs)
+        for descriptor in spec.outputs:
             os.close(descriptor)
         close_inherited()
-        inheritance.pages.keep_only(birth.page)
-        birth.connection.receive_into(birth.page.buffer)
-        fork_guard.claim([birth.connection.sock, birth.events, birth.page, score])
+        defaults.pages.keep_only(spec.page)
+        spec.connection.receive_into(spec.page.buffer)
+        fork_guard.claim([spec.connection.sock, spec.events, spec.page, score])
 
         def tell(event: events.Event) -> None:
-            birth.events.sendall(events.encode(event))
+            spec.events.sendall(events.encode(event))
 
         job = worker.Job(
-            load=birth.load,
-            connection=birth.connection,
-            page=birth.page,
+            load=spec.load,
+            connection=spec.connection,
+            page=spec.page,
             score=score,
             tell=tell,
-            default_handler=inheritance.handler,
-            find_default=inheritance.find_entry_point,
-            options=inheritance.options,
-            environ=inheritance.environ,
-            refusal=birth.refusal,
-            provide_packages=lambda model_dir: of_one_model.provide(model_dir, birth.packages, inheritance.settings),
-            image_directories=inheritance.image_directories,
-            describes=inheritance.describes,
-            is_first_failure=functools.partial(_is_first_failure, birth.packages),
+            default_handler=defaults.handler,
+            find_default=defaults.find_entry_point,
+            options=defaults.options,
+            environ=defaults.environ,
+            refusal=spec.refusal,
+            provide_packages=lambda model_dir: of_one_model.provide(model_dir, spec.packages, defaults.settings),
+            image_directories=defaults.image_directories,
+            describes=defaults.describes,
+            is_first_failure=functools.partial(_is_first_failure, spec.packages),
             loaded=loaded,
         )
         tell(worker.run(job))
@@ -122,7 +122,7 @@ def live(
         status = 0
     except BaseException as error:
         fork_guard.end_if_forked(error)
-        logger.exception("the worker of model %s failed", birth.load.model_name)
+        logger.exception("the worker of model %s failed", spec.load.model_name)
     finally:
         os._exit(status)
 
@@ -148,23 +148,23 @@ def _is_first_failure(packages: str, sentence: str) -> bool:
     return True
 
 
-def to_order(birth: Birth) -> tuple[dict[str, Any], list[int]]:
-    """A birth as JSON has it, and the files that belong to it, for another process to fork the worker."""
-    order = {"load": birth.load, "page": birth.page.number, "packages": birth.packages}
-    return order, [birth.connection.sock.fileno(), birth.events.fileno(), *birth.outputs]
+def to_order(spec: WorkerSpec) -> tuple[dict[str, Any], list[int]]:
+    """A spec as JSON has it, and the files that belong to it, for another process to fork the worker."""
+    order = {"load": spec.load, "page": spec.page.number, "packages": spec.packages}
+    return order, [spec.connection.sock.fileno(), spec.events.fileno(), *spec.outputs]
 
 
-def of_order(order: dict[str, Any], files: Sequence[int], inheritance: Inheritance) -> Birth:
-    """The birth that to_order() was given, in the worker that has been forked for it. Waits for the zygote's GO."""
+def of_order(order: dict[str, Any], files: Sequence[int], defaults: WorkerDefaults) -> WorkerSpec:
+    """The spec that to_order() was given, in the worker that has been forked for it. Waits for the zygote's GO."""
     connection, number, *outputs = files
     events = socket.socket(fileno=number)
     if events.recv(1) != GO:
         os._exit(0)
     load = wire.Load(*order["load"])
-    return Birth(
+    return WorkerSpec(
         load,
-        Connection(socket.socket(fileno=connection), inheritance.max_message * load.batch_size),
-        inheritance.pages.at(order["page"]),
+        Connection(socket.socket(fileno=connection), defaults.max_message * load.batch_size),
+        defaults.pages.at(order["page"]),
         events,
         (outputs[0], outputs[1]),
         order["packages"],

@@ -16,14 +16,14 @@ from sagemaker_inference_lite.context import Context
 from sagemaker_inference_lite.errors import InferenceLiteError, WireError
 from sagemaker_inference_lite.handlers.error_response import error_body
 from sagemaker_inference_lite.handlers.handler_loader import Handle, import_handler, read_manifest, start_handler
-from sagemaker_inference_lite.handlers.hints import mend_of
+from sagemaker_inference_lite.handlers.hints import hint_of
 from sagemaker_inference_lite.handlers.import_path import put_first_on_path, python_path
 from sagemaker_inference_lite.handlers.inference_script import CODE_DIRECTORY
 from sagemaker_inference_lite.handlers.out_of_memory import is_memory_error
 from sagemaker_inference_lite.ipc import events, wire, worker_status
 from sagemaker_inference_lite.ipc.connection import Connection
 from sagemaker_inference_lite.ipc.events import End, Event
-from sagemaker_inference_lite.ipc.worker_status import SlotPage
+from sagemaker_inference_lite.ipc.worker_status import WorkerStatus
 from sagemaker_inference_lite.runtime import fork_guard, logs, standard_streams, tracebacks
 from sagemaker_inference_lite.runtime.printable import text_of
 from sagemaker_inference_lite.worker import responses
@@ -78,7 +78,7 @@ class Job(NamedTuple):
 
     load: wire.Load
     connection: Connection
-    page: SlotPage
+    page: WorkerStatus
     score: OomScore
     tell: Callable[[Event], None]
     default_handler: str | None
@@ -154,7 +154,7 @@ def _failed_load(job: Job, error: BaseException) -> End:
     """Log why the model cannot be loaded, and tell it to whoever wanted the model, under one id."""
     is_memory = is_memory_error(error)
     error_id, sentence = uuid.uuid4().hex, tracebacks.sentence_of(error)
-    mend = mend_of(error)
+    mend = hint_of(error)
     if mend and mend not in sentence:
         sentence = f"{sentence}. {mend}"
     sentence = f"it ran out of memory: {sentence}" if is_memory else sentence

@@ -13,14 +13,14 @@ from types import ModuleType
 
 from sagemaker_inference_lite.errors import HandlerError
 from sagemaker_inference_lite.ipc import wire
-from sagemaker_inference_lite.ipc.worker_status import Pages
+from sagemaker_inference_lite.ipc.worker_status import StatusPages
 from sagemaker_inference_lite.machine.sizing import MOST_WORKERS
 from sagemaker_inference_lite.requirements import overlay
 from sagemaker_inference_lite.runtime import fork_guard, logs, standard_streams
 from sagemaker_inference_lite.settings import Settings
 from sagemaker_inference_lite.worker.imports import image_directories
 from sagemaker_inference_lite.worker.responses import AnswerOptions
-from sagemaker_inference_lite.worker.spec import Inheritance
+from sagemaker_inference_lite.worker.spec import WorkerDefaults
 from sagemaker_inference_lite.zygote.parent import Supervisor, remove
 from sagemaker_inference_lite.zygote.shared_imports import (
     UnsafeImportError,
@@ -35,20 +35,20 @@ logger = logging.getLogger("sagemaker_inference_lite.zygote")
 _STDOUT = 1
 
 
-def _prepare(arguments: argparse.Namespace, settings: Settings, supervisor: Supervisor) -> Inheritance:
+def _prepare(arguments: argparse.Namespace, settings: Settings, supervisor: Supervisor) -> WorkerDefaults:
     """Import what workers will need; raises HandlerError where that fails, UnsafeImportError where it must not be."""
     left_out = arguments.not_imported
     import_ahead(settings.model_server_preload, left_out, supervisor)
     # What a model's own directories bring is never imported ahead for others.
     of_image = image_directories(sys.path)
-    return Inheritance(
+    return WorkerDefaults(
         settings=settings,
         handler=arguments.handler,
         find_entry_point=entry_point_finder(arguments.handler, arguments.look_in, left_out, supervisor),
         image_directories=of_image,
         environ=os.environ,
         options=AnswerOptions(arguments.max_response_size, settings.expose_tracebacks, arguments.decode_input),
-        pages=Pages(MOST_WORKERS),
+        pages=StatusPages(MOST_WORKERS),
         max_message=arguments.max_request_size + wire.HEADROOM_BYTES,
         describes=arguments.describe,
     )
@@ -79,7 +79,7 @@ def main() -> int:
         overlay.activate(arguments.packages)
     fork_guard.claim([supervisor.sock])  # what a module forks when it is imported is no second zygote
     try:
-        inheritance = _prepare(arguments, settings, supervisor)
+        defaults = _prepare(arguments, settings, supervisor)
     except UnsafeImportError as unsafe:
         start_afresh(unsafe, "sagemaker_inference_lite.zygote", environ)
     except HandlerError as error:
@@ -90,7 +90,7 @@ def main() -> int:
     stop_watching()
     standard_streams.occupy()  # the handler may have closed them
     try:
-        Zygote(arguments.directory, supervisor, inheritance).run()
+        Zygote(arguments.directory, supervisor, defaults).run()
     finally:
         # The supervisor removes it; where it was killed, nobody else is left to.
         remove(arguments.directory)

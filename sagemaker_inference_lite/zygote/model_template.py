@@ -22,18 +22,18 @@ from sagemaker_inference_lite.runtime.printable import named
 from sagemaker_inference_lite.runtime.processes import kill_group
 from sagemaker_inference_lite.worker import spec, worker
 from sagemaker_inference_lite.worker.after_fork import become_worker
-from sagemaker_inference_lite.worker.spec import Inheritance
+from sagemaker_inference_lite.worker.spec import WorkerDefaults
 from sagemaker_inference_lite.zygote.before_fork import prepare_to_fork
 from sagemaker_inference_lite.zygote.event_loop import EventLoop
-from sagemaker_inference_lite.zygote.template import LONGEST_MESSAGE, Heir, serve_orders
+from sagemaker_inference_lite.zygote.template import LONGEST_MESSAGE, Template, serve_orders
 
 logger = logging.getLogger(__name__)
 
 
-def become_keeper(
-    control: socket.socket, load: wire.Load, outputs: tuple[int, int], inheritance: Inheritance, zygote: int
+def become_model_template(
+    control: socket.socket, load: wire.Load, outputs: tuple[int, int], defaults: WorkerDefaults, zygote: int
 ) -> None:
-    """A keeper's whole life: load the model, say what came of it, and fork workers by order. Never returns.
+    """A model template's whole life: load the model, say what came of it, and fork workers by order. Never returns.
 
     Args:
         control: Where it says so, and takes orders.
@@ -49,7 +49,7 @@ def become_keeper(
         begun = time.monotonic()
         before = fork_safety.held()
         fork_guard.claim([control])
-        loaded = worker.load_model(load, inheritance.handler, inheritance.find_entry_point, inheritance.environ)
+        loaded = worker.load_model(load, defaults.handler, defaults.find_entry_point, defaults.environ)
         fork_guard.end_if_forked()
         fork_guard.release()
         standard_streams.occupy()  # the model may have closed them
@@ -57,17 +57,17 @@ def become_keeper(
             logger.info("%s", loaded.context.load_report)
         milliseconds = int(1000 * (time.monotonic() - begun))
         unsafe = fork_safety.why_unsafe(before)
-        said = {"milliseconds": milliseconds, "unfit": unsafe and f"its load {unsafe}"}
+        message = {"milliseconds": milliseconds, "unfit": unsafe and f"its load {unsafe}"}
         prepare_to_fork()
         score.waits()
-        control.send(json.dumps(said).encode())
-        if said["unfit"]:
+        control.send(json.dumps(message).encode())
+        if message["unfit"]:
             os._exit(0)
 
-        def live(order: dict[str, Any], files: Sequence[int]) -> None:
-            spec.live(spec.of_order(order, files, inheritance), inheritance, zygote, loaded=loaded)
+        def run_worker(order: dict[str, Any], files: Sequence[int]) -> None:
+            spec.worker_main(spec.of_order(order, files, defaults), defaults, zygote, loaded=loaded)
 
-        serve_orders(control, zygote, live)
+        serve_orders(control, zygote, run_worker)
     except BaseException as error:  # whatever a model raises at its load, SystemExit included
         fork_guard.end_if_forked(error)
         logger.error("model %s cannot be loaded to be shared: %s", load.model_name, named(error))
@@ -78,63 +78,63 @@ def become_keeper(
 
 logger = logging.getLogger("sagemaker_inference_lite.zygote")
 
-# A keeper that is killed, most likely for memory, would be again.
+# A model template that is killed, most likely for memory, would be again.
 _MAX_DEATHS = 3
 
-# Forks the keeper: called with its end of the control socket, and what it is to load; its pid.
-ForkKeeper = Callable[[socket.socket, wire.Load], int]
+# Forks the model template: called with its end of the control socket, and what it is to load; its pid.
+ForkModelTemplate = Callable[[socket.socket, wire.Load], int]
 
 
-class SharedModel:
+class ModelTemplate:
     """Has the model loaded once, when its first worker is to be forked, and all workers forked from there.
 
     Args:
         loop: The zygote's.
-        fork_keeper: Forks the keeper.
+        fork_keeper: Forks the model template.
         limit_seconds: The longest that the load may take.
     """
 
-    def __init__(self, loop: EventLoop, fork_keeper: ForkKeeper, limit_seconds: float) -> None:
+    def __init__(self, loop: EventLoop, fork_template: ForkModelTemplate, limit_seconds: float) -> None:
         self._loop = loop
-        self._fork_keeper = fork_keeper
+        self._fork_template = fork_template
         self._limit_seconds = limit_seconds
-        self._keeper: Heir | None = None
+        self._template: Template | None = None
         self._is_loading = False
         self._is_given_up = False
         self._deaths = 0
 
-    def is_expecting(self, load: wire.Load) -> bool:
+    def is_pending(self, load: wire.Load) -> bool:
         """Whether the model is about to be there; has it loaded where it is not."""
-        if self._keeper is None and not self._is_given_up:
+        if self._template is None and not self._is_given_up:
             self._begin(load)
         return self._is_loading
 
-    def bear(self, order: dict[str, Any], files: Sequence[int]) -> int | None:
-        """Have the keeper fork a worker; its pid, or None where the worker has to load the model itself."""
-        if self._keeper is None:
+    def spawn(self, order: dict[str, Any], files: Sequence[int]) -> int | None:
+        """Have the model template fork a worker; its pid, or None where the worker has to load the model itself."""
+        if self._template is None:
             return None
         try:
-            return self._keeper.bear(order, files)
+            return self._template.spawn(order, files)
         except (OSError, ValueError) as error:
             self._lose(str(error))
             return None
 
     def holders(self) -> Sequence[int]:
-        """The keeper, where there is one: it has run the model's code."""
-        return [self._keeper.pid] if self._keeper is not None else []
+        """The model template, where there is one: it has run the model's code."""
+        return [self._template.pid] if self._template is not None else []
 
-    def consider(self, modules: Sequence[str]) -> None:
+    def note_imports(self, modules: Sequence[str]) -> None:
         """Take in what a worker had to import: it was one that could not share the model."""
 
-    def ended(self, pid: int) -> None:
+    def child_ended(self, pid: int) -> None:
         """Take in that a child of the zygote has ended."""
-        keeper = self._keeper
-        if keeper is None or keeper.pid != pid:
+        template = self._template
+        if template is None or template.pid != pid:
             return
-        keeper.has_ended = True
+        template.has_ended = True
         if self._is_loading:
-            self._hear()  # its end may be seen before its last words
-        if self._keeper is keeper:
+            self._on_message()  # its end may be seen before its last words
+        if self._template is template:
             self._lose("it could not be loaded" if self._is_loading else "the process that holds it has ended")
 
     def _begin(self, load: wire.Load) -> None:
@@ -146,43 +146,43 @@ class SharedModel:
         except OSError as error:
             self._give_up(str(error))
             return
-        self._loop.watch(ours, self._hear)
+        self._loop.watch(ours, self._on_message)
         try:
             with theirs:
-                keeper = Heir(self._fork_keeper(theirs, load), ours, ())
+                template = Template(self._fork_template(theirs, load), ours, ())
         except OSError as error:
             self._loop.drop(ours)
             self._give_up(str(error))
             return
-        self._keeper = keeper
+        self._template = template
         self._is_loading = True
-        self._loop.later(self._limit_seconds, functools.partial(self._check_limit, keeper))
+        self._loop.later(self._limit_seconds, functools.partial(self._check_limit, template))
 
-    def _hear(self) -> None:
-        assert self._keeper is not None
+    def _on_message(self) -> None:
+        assert self._template is not None
         try:
             # What the model's load has started may hold the other end open.
-            said = json.loads(self._keeper.control.recv(LONGEST_MESSAGE, socket.MSG_DONTWAIT) or b"{}")
+            message = json.loads(self._template.control.recv(LONGEST_MESSAGE, socket.MSG_DONTWAIT) or b"{}")
         except OSError:
-            said = {}
-        self._loop.unwatch(self._keeper.control)
-        if not said:
+            message = {}
+        self._loop.unwatch(self._template.control)
+        if not message:
             return  # its end follows as SIGCHLD
-        if said["unfit"]:
-            self._lose(said["unfit"], for_good=True)
+        if message["unfit"]:
+            self._lose(message["unfit"], for_good=True)
         else:
-            logger.info("the model loaded in %d ms, for all workers to share", said["milliseconds"])
+            logger.info("the model loaded in %d ms, for all workers to share", message["milliseconds"])
             self._is_loading = False
 
-    def _check_limit(self, keeper: Heir) -> None:
-        if keeper is self._keeper and self._is_loading:
+    def _check_limit(self, template: Template) -> None:
+        if template is self._template and self._is_loading:
             self._lose(f"it takes longer than {self._limit_seconds:.0f} seconds to load", for_good=True)
 
     def _lose(self, reason: str, for_good: bool = False) -> None:
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            self._loop.drop(keeper.control)
-            kill_group(keeper.pid)
+        template, self._template = self._template, None
+        if template is not None:
+            self._loop.drop(template.control)
+            kill_group(template.pid)
         self._deaths += 1
         if for_good or self._is_loading or self._deaths >= _MAX_DEATHS:
             self._give_up(reason)

@@ -10,7 +10,7 @@ from enum import Enum
 from sagemaker_inference_lite.ipc import wire
 from sagemaker_inference_lite.ipc.connection import Connection
 from sagemaker_inference_lite.ipc.events import Description, End, Event, LoadFailure
-from sagemaker_inference_lite.ipc.worker_status import SlotPage
+from sagemaker_inference_lite.ipc.worker_status import WorkerStatus
 from sagemaker_inference_lite.worker import worker
 from sagemaker_inference_lite.zygote.restarts import Restarts
 
@@ -97,7 +97,7 @@ class Slot:
         closed: The connection is given up; a worker may still be about to end.
     """
 
-    def __init__(self, connection: Connection, page: SlotPage) -> None:
+    def __init__(self, connection: Connection, page: WorkerStatus) -> None:
         self.connection = connection
         self.page = page
         self.model: Model | None = None

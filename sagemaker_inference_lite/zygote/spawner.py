@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the zygote's children come to be: workers, and the heir or the keeper that forks workers in its place."""
+"""Forks the zygote's children: workers, and the template that forks workers in its place."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from sagemaker_inference_lite.ipc import wire
 from sagemaker_inference_lite.runtime import standard_streams
 from sagemaker_inference_lite.runtime.processes import adopt_orphans
 from sagemaker_inference_lite.worker import worker
-from sagemaker_inference_lite.worker.spec import GO, Birth, Inheritance, live, of_order, to_order
+from sagemaker_inference_lite.worker.spec import GO, WorkerDefaults, WorkerSpec, of_order, to_order, worker_main
 from sagemaker_inference_lite.zygote.event_loop import EventLoop
-from sagemaker_inference_lite.zygote.import_template import Succession
-from sagemaker_inference_lite.zygote.model_template import SharedModel, become_keeper
+from sagemaker_inference_lite.zygote.import_template import ImportTemplates
+from sagemaker_inference_lite.zygote.model_template import ModelTemplate, become_model_template
 from sagemaker_inference_lite.zygote.models import Slot
 from sagemaker_inference_lite.zygote.parent import Supervisor
-from sagemaker_inference_lite.zygote.template import become_candidate
+from sagemaker_inference_lite.zygote.template import become_import_template
 
-# The longest that an heir may import.
+# The longest that an import template may import.
 _IMPORT_SECONDS = 60
 
 
-class Nursery:
-    """Forks workers, or has a nurse fork them: one that shares with them what others have imported, or loaded.
+class Spawner:
+    """Forks workers, or has a template fork them: one that shares with them what others have imported, or loaded.
 
     Args:
         loop: The zygote's.
@@ -34,28 +34,30 @@ class Nursery:
         supervisor: Told of each process, whose output it reads.
     """
 
-    def __init__(self, loop: EventLoop, inheritance: Inheritance, supervisor: Supervisor) -> None:
+    def __init__(self, loop: EventLoop, defaults: WorkerDefaults, supervisor: Supervisor) -> None:
         self._loop = loop
-        self._inheritance = inheritance
+        self._defaults = defaults
         self._supervisor = supervisor
-        self._nurse = self._find_nurse()
+        self._templates = self._find_templates()
 
-    def _find_nurse(self) -> Succession | SharedModel | None:
-        settings = self._inheritance.settings
+    def _find_templates(self) -> ImportTemplates | ModelTemplate | None:
+        settings = self._defaults.settings
         wanted = settings.model_server_share_imports if settings.multi_model else settings.model_server_share_model
         if not adopt_orphans() or not wanted:
             return None
         if settings.multi_model:
-            return Succession(self._loop, self._fork_candidate, min(settings.startup_timeout, _IMPORT_SECONDS))
-        return SharedModel(self._loop, self._fork_keeper, settings.startup_timeout)
+            return ImportTemplates(
+                self._loop, self._fork_import_template, min(settings.startup_timeout, _IMPORT_SECONDS)
+            )
+        return ModelTemplate(self._loop, self._fork_model_template, settings.startup_timeout)
 
     # -- workers --
 
-    def is_expecting(self, load: wire.Load) -> bool:
-        """Whether a nurse is about to come that shares what a worker, forked now, would import or load by itself."""
-        return self._nurse is not None and not _loads_anew(load) and self._nurse.is_expecting(load)
+    def is_pending(self, load: wire.Load) -> bool:
+        """Whether a template is about to come that shares what a worker, forked now, would import or load by itself."""
+        return self._templates is not None and not _loads_anew(load) and self._templates.is_pending(load)
 
-    def bear(self, slot: Slot, packages: Path, refusal: worker.Refusal | None) -> tuple[int, socket.socket]:
+    def spawn(self, slot: Slot, packages: Path, refusal: worker.Refusal | None) -> tuple[int, socket.socket]:
         """Fork a worker that serves a slot.
 
         Args:
@@ -73,66 +75,66 @@ class Nursery:
         ours.setblocking(False)
         with ExitStack() as stack, theirs:
             reads, writes = _outputs(stack)
-            birth = Birth(slot.load, slot.connection, slot.page, theirs, writes, str(packages), refusal)
-            pid = self._have_born(birth, ours) or self._fork_worker(birth, (*reads, ours.fileno()))
+            spec = WorkerSpec(slot.load, slot.connection, slot.page, theirs, writes, str(packages), refusal)
+            pid = self._spawn_from_template(spec, ours) or self._fork_worker(spec, (*reads, ours.fileno()))
             self._supervisor.tell({"event": "worker", "model": slot.model_name, "pid": pid}, reads)
         with suppress(OSError):
             os.setpgid(pid, pid)  # the child does it too: whoever comes first
         return pid, ours
 
-    def _have_born(self, birth: Birth, ours: socket.socket) -> int | None:
-        if self._nurse is None or birth.refusal is not None or _loads_anew(birth.load):
+    def _spawn_from_template(self, spec: WorkerSpec, ours: socket.socket) -> int | None:
+        if self._templates is None or spec.refusal is not None or _loads_anew(spec.load):
             return None
-        pid = self._nurse.bear(*to_order(birth))
+        pid = self._templates.spawn(*to_order(spec))
         if pid is not None:
             ours.send(GO)
         return pid
 
-    def _fork_worker(self, birth: Birth, foreign: tuple[int, ...]) -> int:
-        kept, zygote = birth.connection.sock.fileno(), os.getpid()
+    def _fork_worker(self, spec: WorkerSpec, foreign: tuple[int, ...]) -> int:
+        kept, zygote = spec.connection.sock.fileno(), os.getpid()
         pid = _fork()
         if pid == 0:
-            live(birth, self._inheritance, zygote, lambda: self._close_inherited(foreign, kept))
+            worker_main(spec, self._defaults, zygote, lambda: self._close_inherited(foreign, kept))
         return pid
 
-    # -- nurses --
+    # -- templates --
 
     def holders(self) -> Sequence[int]:
         """The processes, other than workers, that run a model's code."""
-        return self._nurse.holders() if self._nurse is not None else ()
+        return self._templates.holders() if self._templates is not None else ()
 
-    def consider(self, modules: Sequence[str]) -> None:
+    def note_imports(self, modules: Sequence[str]) -> None:
         """Take in what a worker's load had to import of the image's packages."""
-        if self._nurse is not None:
-            self._nurse.consider(modules)
+        if self._templates is not None:
+            self._templates.note_imports(modules)
 
-    def ended(self, pid: int) -> None:
+    def child_ended(self, pid: int) -> None:
         """Take in that a child of the zygote has ended."""
-        if self._nurse is not None:
-            self._nurse.ended(pid)
+        if self._templates is not None:
+            self._templates.child_ended(pid)
 
-    def _fork_candidate(self, control: socket.socket, ours: socket.socket, modules: Sequence[str]) -> int:
-        inheritance, zygote = self._inheritance, os.getpid()
+    def _fork_import_template(self, control: socket.socket, ours: socket.socket, modules: Sequence[str]) -> int:
+        defaults, zygote = self._defaults, os.getpid()
         pid = _fork()
         if pid == 0:
             ours.close()
             self._close_inherited()
-            become_candidate(
+            become_import_template(
                 control,
                 modules,
                 zygote,
-                lambda order, files: live(of_order(order, files, inheritance), inheritance, zygote),
+                lambda order, files: worker_main(of_order(order, files, defaults), defaults, zygote),
             )
         return pid
 
-    def _fork_keeper(self, control: socket.socket, load: wire.Load) -> int:
+    def _fork_model_template(self, control: socket.socket, load: wire.Load) -> int:
         zygote = os.getpid()
         with ExitStack() as stack:
             reads, writes = _outputs(stack)
             pid = _fork()
             if pid == 0:
                 self._close_inherited(reads)
-                become_keeper(control, load, writes, self._inheritance, zygote)
+                become_model_template(control, load, writes, self._defaults, zygote)
             self._supervisor.tell({"event": "worker", "model": load.model_name, "pid": pid}, reads)
         return pid
 

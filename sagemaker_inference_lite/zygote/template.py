@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The zygote's heir: a fork of it that has imported what models needed, and forks their workers from then on.
+"""A template: a fork of the zygote that has imported, or loaded, what workers share, and forks them from then on.
 
 The zygote itself imports nothing after its start, because a package may fail, hang or crash when it is imported, and
-the zygote holds the connections of all models. So a candidate is forked, imports, and becomes the heir only when it has
-succeeded. What an heir forks becomes a child of the zygote (PR_SET_CHILD_SUBREAPER): that is who watches over workers,
-and who replaces the heir.
+the zygote holds the connections of all models. So a pending template is forked, imports, and takes over only when it
+has succeeded. What a template forks becomes a child of the zygote (PR_SET_CHILD_SUBREAPER), which watches over workers
+and replaces the template.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ LONGEST_MESSAGE = 150_000
 
 # A fork takes milliseconds. The zygote waits for no answer longer than this: it has other models to look after.
 _REPLY_SECONDS = 2.0
-_FILES_OF_A_BIRTH = 4
+_FILES_OF_A_SPEC = 4
 
-# What a child does that the heir has forked: called with the order and the files that came with it. Never returns.
-Live = Callable[[dict[str, Any], Sequence[int]], None]
+# What a child does that the template has forked: called with the order and the files that came with it. Never returns.
+RunWorker = Callable[[dict[str, Any], Sequence[int]], None]
 
 
-class Heir:
-    """An heir, as the zygote sees it.
+class Template:
+    """An import template, as the zygote sees it.
 
     Attributes:
         pid: The process.
-        control: Where it takes orders and answers. Its end ends the heir.
+        control: Where it takes orders and answers. Its end ends the import template.
         modules: What it has imported, or is about to.
         has_ended: The zygote has seen its end; its pid may be another's.
     """
@@ -53,23 +53,23 @@ class Heir:
         self.modules = list(modules)
         self.has_ended = False
 
-    def bear(self, order: dict[str, Any], files: Sequence[int]) -> int:
+    def spawn(self, order: dict[str, Any], files: Sequence[int]) -> int:
         """Have it fork a worker; the worker's pid.
 
-        The worker waits for GO on its events: one whose birth the zygote takes for failed must not run.
+        The worker waits for GO on its events: one whose fork the zygote takes for failed must not run.
 
         Raises:
             OSError: It could not, or it did not answer in time.
         """
-        return int(self._ask({"do": "bear", **order}, files)["pid"])
+        return int(self._ask({"do": "spawn", **order}, files)["pid"])
 
-    def found(self, candidate: socket.socket, modules: Sequence[str]) -> int:
-        """Have it fork a candidate for its own succession, whose control is the socket that is given; its pid.
+    def fork_template(self, pending: socket.socket, modules: Sequence[str]) -> int:
+        """Have it fork a pending template that may follow it, whose control is the socket that is given; its pid.
 
         Raises:
             OSError: It could not, or it did not answer in time.
         """
-        return int(self._ask({"do": "found", "modules": list(modules)}, [candidate.fileno()])["pid"])
+        return int(self._ask({"do": "fork_template", "modules": list(modules)}, [pending.fileno()])["pid"])
 
     def kill(self) -> None:
         """End it, whatever it does."""
@@ -83,14 +83,14 @@ class Heir:
             socket.send_fds(self.control, [json.dumps(order).encode()], list(files))
             answer: dict[str, Any] = json.loads(self.control.recv(LONGEST_MESSAGE) or b'{"error": "it has ended"}')
         except socket.timeout:
-            raise OSError(f"the zygote's heir (pid {self.pid}) has not answered for {_REPLY_SECONDS:.0f} s") from None
+            raise OSError(f"the import template (pid {self.pid}) has not answered for {_REPLY_SECONDS:.0f} s") from None
         if "error" in answer:
-            raise OSError(f"the zygote's heir cannot fork: {answer['error']}")
+            raise OSError(f"the import template cannot fork: {answer['error']}")
         return answer
 
 
-def become_candidate(control: socket.socket, modules: Sequence[str], zygote: int, live: Live) -> None:
-    """A candidate's whole life: import, say what came of it, and serve as the heir. Never returns.
+def become_import_template(control: socket.socket, modules: Sequence[str], zygote: int, run_worker: RunWorker) -> None:
+    """A pending template's whole life: import, say what came of it, and serve as the import template. Never returns.
 
     Args:
         control: Where it says so, and takes orders.
@@ -100,10 +100,10 @@ def become_candidate(control: socket.socket, modules: Sequence[str], zygote: int
     """
     try:
         while _import(control, modules, zygote):
-            # The next candidate unwinds to here: it must not stand on the frames of all its forebears.
-            control, modules = serve_orders(control, zygote, live)
+            # The next pending template unwinds to here: it must not stand on the frames of all its forebears.
+            control, modules = serve_orders(control, zygote, run_worker)
     except BaseException:
-        logger.exception("an heir of the zygote failed")
+        logger.exception("an import template failed")
     finally:
         os._exit(1)
 
@@ -116,41 +116,41 @@ def _import(control: socket.socket, modules: Sequence[str], zygote: int) -> bool
     die_with_parent(zygote)
     begun = time.monotonic()
     fork_guard.claim([control])
-    outcome = import_all(modules, lambda package: _say(control, {"at": package}))
+    outcome = import_all(modules, lambda package: _send(control, {"at": package}))
     fork_guard.release()
     standard_streams.occupy()  # a package may have closed them
     prepare_to_fork()
     for name, error in outcome.failed.items():
         logger.debug("%s is not imported ahead: %s", name, error)
     # Without the errors' texts, which would not fit into a message.
-    said = {**outcome._asdict(), "failed": list(outcome.failed)}
-    _say(control, {**said, "milliseconds": 1000 * (time.monotonic() - begun)})
+    message = {**outcome._asdict(), "failed": list(outcome.failed)}
+    _send(control, {**message, "milliseconds": 1000 * (time.monotonic() - begun)})
     return not outcome.unsafe
 
 
-def serve_orders(control: socket.socket, zygote: int, live: Live) -> tuple[socket.socket, list[str]]:
+def serve_orders(control: socket.socket, zygote: int, run_worker: RunWorker) -> tuple[socket.socket, list[str]]:
     """Fork workers by order, until the zygote closes the control.
 
     Returns:
-        In a child only, that is to be the next candidate: its control, and what it imports.
+        In a child only, that is to be the next pending template: its control, and what it imports.
     """
     while True:
-        message, files, _, _ = socket.recv_fds(control, LONGEST_MESSAGE, _FILES_OF_A_BIRTH)
+        message, files, _, _ = socket.recv_fds(control, LONGEST_MESSAGE, _FILES_OF_A_SPEC)
         if not message:
-            os._exit(0)  # the zygote has ended, or has another heir
+            os._exit(0)  # the zygote has ended, or has another import template
         order = json.loads(message)
         standard_streams.flush()
         if _fork_twice(control):
             control.close()
-            if order["do"] == "found":
+            if order["do"] == "fork_template":
                 return socket.socket(fileno=files[0]), order["modules"]
             _wait_for_adoption(zygote)
-            live(order, files)
+            run_worker(order, files)
         for number in files:
             os.close(number)
 
 
-def _say(control: socket.socket, what: dict[str, Any]) -> None:
+def _send(control: socket.socket, what: dict[str, Any]) -> None:
     control.send(json.dumps(what).encode())
 
 
@@ -162,9 +162,9 @@ def _fork_twice(answer: socket.socket) -> bool:
             return _fork_and_end(answer)
         _, status = os.waitpid(between, 0)
         if status:
-            _say(answer, {"error": "the process between was killed"})
+            _send(answer, {"error": "the process between was killed"})
     except OSError as error:
-        _say(answer, {"error": str(error)})
+        _send(answer, {"error": str(error)})
     return False
 
 
@@ -173,12 +173,12 @@ def _fork_and_end(answer: socket.socket) -> bool:
     try:
         pid = os.fork()
     except OSError as error:
-        _say(answer, {"error": str(error)})
+        _send(answer, {"error": str(error)})
         os._exit(0)
     if pid == 0:
         return True
     try:
-        _say(answer, {"pid": pid})
+        _send(answer, {"pid": pid})
     finally:
         os._exit(0)
 

@@ -2,9 +2,9 @@
 """The zygote: imports the handler and its libraries once, then forks a worker for each connection of the front end's.
 
 It never serves and never runs a handler's code beyond imports, so it has one thread and its memory is shared by
-all workers. What models import beyond the handler is imported by its heir (heir.py). It keeps a second copy of each
-worker's connection. The protocol strictly alternates, so when a worker dies or overruns its limit the zygote can
-answer in its place and fork a successor on the same connection: the front end does not notice.
+all workers. What models import beyond the handler is imported by a fork of its own (import_template.py). It keeps a
+second copy of each worker's connection. The protocol strictly alternates, so when a worker dies or overruns its limit
+the zygote can answer in its place and fork a successor on the same connection: the front end does not notice.
 
 All connections come to one socket, and each says with its LOAD which model it is for. Its end means that the front end
 has unloaded the model, or needs one worker less.
@@ -36,14 +36,14 @@ from sagemaker_inference_lite.runtime import processes
 from sagemaker_inference_lite.runtime.printable import on_one_line
 from sagemaker_inference_lite.runtime.processes import kill_group, kill_leader, signal_name
 from sagemaker_inference_lite.worker import responses, worker
-from sagemaker_inference_lite.worker.spec import Inheritance, failure_marks
+from sagemaker_inference_lite.worker.spec import WorkerDefaults, failure_marks
 from sagemaker_inference_lite.zygote.before_fork import prepare_to_fork
 from sagemaker_inference_lite.zygote.event_loop import Callback, EventLoop, guarded
 from sagemaker_inference_lite.zygote.models import Model, Reload, Slot
 from sagemaker_inference_lite.zygote.parent import Supervisor
 from sagemaker_inference_lite.zygote.readiness import Readiness
 from sagemaker_inference_lite.zygote.restarts import LEAST_SECONDS, MOST_ENDS
-from sagemaker_inference_lite.zygote.spawner import Nursery
+from sagemaker_inference_lite.zygote.spawner import Spawner
 
 logger = logging.getLogger("sagemaker_inference_lite.zygote")
 
@@ -64,8 +64,8 @@ ALIVE_SECONDS = 2.0
 _GRACE_SECONDS = 2.0
 _STOP_SECONDS = 1.0
 
-# How often a fork looks whether the heir has come that it waits for.
-_EXPECTING_SECONDS = 0.01
+# How often a fork looks whether the import template has come that it waits for.
+_PENDING_SECONDS = 0.01
 
 # A worker tells each kind of event once; one more is the look that finds nothing.
 _MOST_EVENTS = 7
@@ -76,8 +76,8 @@ _STDOUT = 1
 class Zygote:
     """Models come and go, workers are forked and end. One thread, because a fork takes only that which calls it."""
 
-    def __init__(self, directory: Path, supervisor: Supervisor, inheritance: Inheritance) -> None:
-        self._settings = inheritance.settings
+    def __init__(self, directory: Path, supervisor: Supervisor, defaults: WorkerDefaults) -> None:
+        self._settings = defaults.settings
         self._directory = directory
         self._supervisor = supervisor
         self._loop = EventLoop()
@@ -85,11 +85,11 @@ class Zygote:
         self._models: dict[str, Model] = {}
         self._model_numbers = itertools.count()
         self._workers: dict[int, Slot] = {}
-        self._pages = inheritance.pages
-        self._max_message = inheritance.max_message
-        self._environ = inheritance.environ
+        self._pages = defaults.pages
+        self._max_message = defaults.max_message
+        self._environ = defaults.environ
         self._readiness = None if self._settings.multi_model else Readiness(directory / READINESS_NAME, self._loop)
-        self._nursery = Nursery(self._loop, inheritance, supervisor)
+        self._spawner = Spawner(self._loop, defaults, supervisor)
         self._stopping = False
 
     # -- start --
@@ -105,7 +105,7 @@ class Zygote:
         self._loop.wake_for_children()
         prepare_to_fork()
         self._supervisor.tell({"event": "ready"})
-        self._say_alive()
+        self._send_alive()
         while not self._stopping:
             self._turn()
         self._end_workers()
@@ -115,9 +115,9 @@ class Zygote:
         guarded(self._reap)
         guarded(self._check_limits)
 
-    def _say_alive(self) -> None:
+    def _send_alive(self) -> None:
         self._supervisor.tell({"event": "alive"})
-        self._loop.later(ALIVE_SECONDS, self._say_alive)
+        self._loop.later(ALIVE_SECONDS, self._send_alive)
 
     def _supervisor_gone(self) -> None:
         self._loop.unwatch(self._supervisor.sock)
@@ -257,8 +257,8 @@ class Zygote:
     def _fork(self, slot: Slot, refusal: worker.Refusal | None = None) -> None:
         assert slot.load is not None
         try:
-            if refusal is None and self._nursery.is_expecting(slot.load):
-                self._fork_later(slot, _EXPECTING_SECONDS)
+            if refusal is None and self._spawner.is_pending(slot.load):
+                self._fork_later(slot, _PENDING_SECONDS)
             else:
                 self._fork_worker(slot, refusal)
         except OSError as error:
@@ -285,11 +285,11 @@ class Zygote:
         slot.failure = slot.description = None
         slot.report = ""
         assert slot.model is not None
-        slot.pid, slot.events = self._nursery.bear(slot, self._packages_of(slot.model), refusal)
+        slot.pid, slot.events = self._spawner.spawn(slot, self._packages_of(slot.model), refusal)
         self._workers[slot.pid] = slot
-        self._loop.watch(slot.events, self._of(slot, lambda: self._hear(slot)))
+        self._loop.watch(slot.events, self._of(slot, lambda: self._read_events(slot)))
 
-    def _hear(self, slot: Slot) -> None:
+    def _read_events(self, slot: Slot) -> None:
         """Take in what the worker has said, or what its model has said in its place."""
         assert slot.events is not None
         try:
@@ -300,14 +300,14 @@ class Zygote:
                     return
                 if flags & socket.MSG_TRUNC:
                     raise WireError(f"an event of more than {len(packet)} bytes")
-                self._take_in(slot, events.parse(packet))
+                self._on_event(slot, events.parse(packet))
             raise WireError(f"more than {_MOST_EVENTS} events")
         except WireError as error:
             self._distrust(slot, error)
         except OSError:
             pass  # nothing more
 
-    def _take_in(self, slot: Slot, event: events.Event) -> None:
+    def _on_event(self, slot: Slot, event: events.Event) -> None:
         is_late = slot.loaded and not isinstance(event, End)
         if type(event) in slot.told or is_late or (event is End.REFUSED and not slot.is_refusing):
             raise WireError(f"{event!r} a second time, or out of its turn")
@@ -317,7 +317,7 @@ class Zygote:
         elif isinstance(event, events.LoadFailure):
             slot.failure = event
         elif isinstance(event, events.Imported):
-            self._nursery.consider(event.modules)
+            self._spawner.note_imports(event.modules)
         elif isinstance(event, events.Report):
             slot.report = on_one_line(event.text)
         elif isinstance(event, events.Description):
@@ -400,7 +400,7 @@ class Zygote:
                 has_reaped = True
                 guarded(functools.partial(self._child_ended, pid, os.waitstatus_to_exitcode(status)))
         if has_reaped:
-            processes.kill_orphans(self._workers, {*self._workers, *self._nursery.holders()})
+            processes.kill_orphans(self._workers, {*self._workers, *self._spawner.holders()})
 
     def _child_ended(self, pid: int, code: int) -> None:
         slot = self._workers.pop(pid, None)
@@ -408,11 +408,11 @@ class Zygote:
         if slot is not None:
             kill_group(pid)  # what the worker started and left behind
             self._of(slot, functools.partial(self._worker_ended, slot, pid, code))()
-        self._nursery.ended(pid)
+        self._spawner.child_ended(pid)
 
     def _worker_ended(self, slot: Slot, pid: int, code: int) -> None:
         if slot.killed_because is None:
-            self._hear(slot)  # its end may be seen before its last event
+            self._read_events(slot)  # its end may be seen before its last event
         slot.pid = None
         slot.loaded = False
         slot.load_deadline = float("inf")

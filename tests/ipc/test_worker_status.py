@@ -19,13 +19,13 @@ from running_server import eventually
 
 from sagemaker_inference_lite.errors import WireError
 from sagemaker_inference_lite.ipc import worker_status
-from sagemaker_inference_lite.ipc.worker_status import Pages, SlotPage
+from sagemaker_inference_lite.ipc.worker_status import StatusPages, WorkerStatus
 
 
 @pytest.fixture
-def page() -> Iterator[SlotPage]:
+def page() -> Iterator[WorkerStatus]:
     """A page."""
-    page = Pages(1).take()
+    page = StatusPages(1).take()
     yield page
     page.close()
 
@@ -51,7 +51,7 @@ def in_a_worker(work: Callable[[], None]) -> None:
     assert os.waitpid(fork(work), 0)[1] == 0
 
 
-def test_a_new_page(page: SlotPage) -> None:
+def test_a_new_page(page: WorkerStatus) -> None:
     """A page begins as that of a worker that has not loaded its model."""
     assert page.read() == (worker_status.STARTING, 0.0, [])
     assert page.state() == worker_status.STARTING
@@ -69,13 +69,13 @@ def test_a_new_page(page: SlotPage) -> None:
         worker_status.CLOSED,
     ],
 )
-def test_states_are_seen(page: SlotPage, state: int) -> None:
+def test_states_are_seen(page: WorkerStatus, state: int) -> None:
     """Each step that a worker enters is seen by the process that it was forked from."""
     in_a_worker(lambda: page.enter(state))
     assert page.state() == page.read().state == state
 
 
-def test_requests_are_seen(page: SlotPage) -> None:
+def test_requests_are_seen(page: WorkerStatus) -> None:
     """A worker's requests are known by their ids, and since when it has been at them on the same clock."""
     before = time.monotonic()
     in_a_worker(lambda: page.begin(["first", "zweite-é"]))
@@ -85,7 +85,7 @@ def test_requests_are_seen(page: SlotPage) -> None:
     assert request_ids == ["first", "zweite-é"]
 
 
-def test_a_shorter_request_leaves_nothing_of_a_longer_one(page: SlotPage) -> None:
+def test_a_shorter_request_leaves_nothing_of_a_longer_one(page: WorkerStatus) -> None:
     """The ids are those of the last requests only."""
     in_a_worker(lambda: page.begin(["a" * 36, "b" * 36]))
     in_a_worker(lambda: page.begin(["c"]))
@@ -94,7 +94,7 @@ def test_a_shorter_request_leaves_nothing_of_a_longer_one(page: SlotPage) -> Non
     assert page.read().request_ids == []
 
 
-def test_as_many_ids_as_fit(page: SlotPage) -> None:
+def test_as_many_ids_as_fit(page: WorkerStatus) -> None:
     """A hundred ids of the front end's fit; where they do not, none is there, rather than some."""
     ids = [f"{number:036d}" for number in range(100)]
     page.begin(ids)
@@ -103,7 +103,7 @@ def test_as_many_ids_as_fit(page: SlotPage) -> None:
     assert (page.state(), page.read().request_ids) == (worker_status.HANDLING, [])
 
 
-def test_what_a_killed_worker_was_doing(page: SlotPage) -> None:
+def test_what_a_killed_worker_was_doing(page: WorkerStatus) -> None:
     """What a worker wrote last stays when it is killed: that is what the page is for."""
 
     def work() -> None:
@@ -117,7 +117,7 @@ def test_what_a_killed_worker_was_doing(page: SlotPage) -> None:
     assert page.read().request_ids == ["id"]
 
 
-def test_overrun(page: SlotPage) -> None:
+def test_overrun(page: WorkerStatus) -> None:
     """A request overruns when it has been handled for longer than the limit; anything else a worker does has none."""
     in_a_worker(lambda: page.begin(["id"]))
     assert not page.overran(60)
@@ -135,7 +135,7 @@ def test_overrun(page: SlotPage) -> None:
 
 def test_pages_are_apart() -> None:
     """What one worker writes is on its own page."""
-    pages = Pages(2)
+    pages = StatusPages(2)
     first, second = pages.take(), pages.take()
     in_a_worker(lambda: first.begin(["first"]))
     assert second.read() == (worker_status.STARTING, 0.0, [])
@@ -145,7 +145,7 @@ def test_pages_are_apart() -> None:
 
 def test_a_page_of_a_number_is_the_same_memory() -> None:
     """A process that knows a page's number sees what the one that took it writes."""
-    pages = Pages(2)
+    pages = StatusPages(2)
     taken, other = pages.take(), pages.take()
     taken.begin(["a"])
     assert pages.at(taken.number).read().request_ids == ["a"]
@@ -154,7 +154,7 @@ def test_a_page_of_a_number_is_the_same_memory() -> None:
 
 def test_pages_are_used_again() -> None:
     """A page that was given back is taken again, and begins anew; more than there are cannot be taken."""
-    pages = Pages(1)
+    pages = StatusPages(1)
     page = pages.take()
     page.begin(["a"])
     with pytest.raises(OSError, match="all pages of workers are in use"):
@@ -163,7 +163,7 @@ def test_pages_are_used_again() -> None:
     assert pages.take().state() == worker_status.STARTING
 
 
-def test_a_request_that_has_begun_to_come_unsaid(page: SlotPage) -> None:
+def test_a_request_that_has_begun_to_come_unsaid(page: WorkerStatus) -> None:
     """A worker that ended before it could say that it reads has read, if the memory behind its page says so."""
     page.enter(worker_status.IDLE)
     assert page.read().state == worker_status.IDLE
@@ -174,7 +174,7 @@ def test_a_request_that_has_begun_to_come_unsaid(page: SlotPage) -> None:
 @pytest.mark.parametrize(
     ("at", "junk"), [(0, b"\x07"), (16, b"\xff\xff\xff\x7f"), (16, b"\xff\xff\xff\xff"), (16, b"\x01\0\0\0\xff")]
 )
-def test_what_no_worker_writes(page: SlotPage, at: int, junk: bytes) -> None:
+def test_what_no_worker_writes(page: WorkerStatus, at: int, junk: bytes) -> None:
     """A state, a length or ids that cannot be are a WireError."""
     page.begin(["id"])
     page._map[at : at + len(junk)] = junk
@@ -183,7 +183,7 @@ def test_what_no_worker_writes(page: SlotPage, at: int, junk: bytes) -> None:
 
 
 @pytest.mark.parametrize("started", [float("nan"), float("inf"), float("-inf"), 1e12], ids=str)
-def test_a_time_that_cannot_be_is_an_overrun(page: SlotPage, started: float) -> None:
+def test_a_time_that_cannot_be_is_an_overrun(page: WorkerStatus, started: float) -> None:
     """A limit is not escaped by writing nonsense for the time at which a request began."""
     page.begin(["id"])
     assert not page.overran(1000)
@@ -193,10 +193,10 @@ def test_a_time_that_cannot_be_is_an_overrun(page: SlotPage, started: float) -> 
 
 def test_a_worker_keeps_its_own_page_alone() -> None:
     """What it writes there is seen, and the page of another is not there any more; nor is its own in its children."""
-    pages = Pages(3)
+    pages = StatusPages(3)
     others, own = [pages.take() for _ in range(2)], pages.take()
 
-    def touch(page: SlotPage) -> int:
+    def touch(page: WorkerStatus) -> int:
         def child() -> None:
             faulthandler.disable()
             page.enter(worker_status.HANDLING)

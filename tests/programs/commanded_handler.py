@@ -339,9 +339,9 @@ def frames():
 
 def do_say(argument, context):
     """Packets to the zygote, in the worker's place."""
-    birth = next(each["birth"] for each in frames() if "birth" in each)
+    spec = next(each["spec"] for each in frames() if hasattr(each.get("spec"), "events"))
     for packet in argument.split():
-        birth.events.sendall(bytes.fromhex(packet))
+        spec.events.sendall(bytes.fromhex(packet))
     time.sleep(0.5)
 
 

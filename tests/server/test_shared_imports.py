@@ -65,7 +65,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         SAGEMAKER_MULTI_MODEL="true",
         SAGEMAKER_STARTUP_TIMEOUT="4",
         OMP_NUM_THREADS="2",
-        # What measures coverage adds to itself at each fork of a fork, and an heir's heirs are many.
+        # What measures coverage adds to itself at each fork of a fork, and one template forks the next.
         COVERAGE_PROCESS_START="",
         COVERAGE_PROCESS_CONFIG="",
         PYTHONPATH=os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")])),
@@ -88,7 +88,7 @@ def test_what_a_first_model_imported_the_next_finds_imported(server: Server, mod
     assert is_imported(server, "fine", f"{model}-2")
     assert is_imported(server, "deep.inside", f"{model}-3")
     assert "for further workers to share: 2 packages (fine, deep)" in server.output()
-    assert len(server.processes()["heir"]) == 1
+    assert len(server.processes()["template"]) == 1
 
 
 def test_models_do_not_see_what_others_do_to_a_shared_module(server: Server, model: str) -> None:
@@ -144,7 +144,7 @@ def test_a_model_s_own_modules_are_never_shared(server: Server, model: str) -> N
 
 
 def test_threads_of_numpy_survive(server: Server, model: str) -> None:
-    """A worker of the heir multiplies matrices with two threads, numpy having been imported before the fork."""
+    """A worker of the import template multiplies matrices with two threads; numpy was imported before the fork."""
     assert server.load(f"{model}-1", "import numpy").status_code == 200
     assert server.load(f"{model}-2").status_code == 200
     assert server.invoke("imported numpy", f"{model}-2").text == "True"
@@ -153,49 +153,49 @@ def test_threads_of_numpy_survive(server: Server, model: str) -> None:
 
 
 def test_an_heir_that_is_killed_is_replaced(server: Server, model: str) -> None:
-    """Its workers go on, models are loaded meanwhile, and another heir comes."""
+    """Its workers go on, models are loaded meanwhile, and another import template comes."""
     assert server.load(f"{model}-1", "import fine").status_code == 200
-    (heir,) = eventually(lambda: server.processes()["heir"])
-    heir.send_signal(signal.SIGKILL)
-    assert eventually(lambda: all_gone([heir]))
+    (template,) = eventually(lambda: server.processes()["template"])
+    template.send_signal(signal.SIGKILL)
+    assert eventually(lambda: all_gone([template]))
     assert server.invoke("echo on", f"{model}-1").text == "on"
     assert server.load(f"{model}-2").status_code == 200
-    assert eventually(lambda: server.processes()["heir"])
+    assert eventually(lambda: server.processes()["template"])
     assert is_imported(server, "fine", f"{model}-3")
 
 
 def test_an_heir_that_is_stopped_is_replaced(server: Server, model: str) -> None:
-    """A load waits for it for two seconds, the log says so, and another heir comes."""
+    """A load waits for it for two seconds, the log says so, and another import template comes."""
     assert server.load(f"{model}-1", "import fine").status_code == 200
-    (heir,) = eventually(lambda: server.processes()["heir"])
-    heir.suspend()
+    (template,) = eventually(lambda: server.processes()["template"])
+    template.suspend()
     begun = time.monotonic()
     assert server.load(f"{model}-2").status_code == 200
     assert time.monotonic() - begun < 8
-    assert f"the zygote's heir (pid {heir.pid}) has not answered for 2 s" in server.output()
-    assert eventually(lambda: all_gone([heir]) and server.processes()["heir"])
+    assert f"the import template (pid {template.pid}) has not answered for 2 s" in server.output()
+    assert eventually(lambda: all_gone([template]) and server.processes()["template"])
     assert is_imported(server, "fine", f"{model}-3")
 
 
-def test_many_heirs_leave_one(server: Server, model: str) -> None:
-    """Each model brings another package, and so another heir; the last has all of them, and the others are gone."""
+def test_many_templates_leave_one(server: Server, model: str) -> None:
+    """Each model brings another package, and so another template; the last has all of them, and the others are gone."""
     for number in range(30):
         assert server.load(f"{model}-{number}", f"import one_of_many_{number}").status_code == 200
     assert is_imported(server, "one_of_many_0", f"{model}-first")
     assert is_imported(server, "one_of_many_29", f"{model}-last")
-    assert eventually(lambda: len(server.processes()["heir"]) == 1)
+    assert eventually(lambda: len(server.processes()["template"]) == 1)
     for number in range(30):
         assert server.unload(f"{model}-{number}").status_code == 200
 
 
 def test_nothing_outlives_the_zygote(start: Callable[..., Server]) -> None:
-    """Heir and workers end with a zygote that is killed, and the container with them."""
+    """Template and workers end with a zygote that is killed, and the container with them."""
     server = start(SAGEMAKER_MULTI_MODEL="true").ready()
     for number in range(2):
         assert server.load(f"m{number}", "import wave").status_code == 200
     processes = server.descendants()
     roles = server.processes()
-    assert (len(roles["heir"]), len(roles["worker"])) == (1, 2)
+    assert (len(roles["template"]), len(roles["worker"])) == (1, 2)
     roles["zygote"][0].send_signal(signal.SIGKILL)
     assert server.ended() == 137
     assert eventually(lambda: all_gone(processes))
@@ -206,5 +206,5 @@ def test_sharing_can_be_switched_off(start: Callable[..., Server]) -> None:
     server = start(SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_MODEL_SERVER_SHARE_IMPORTS="false").ready()
     assert server.load("m", "import wave").status_code == 200
     assert not is_imported(server, "wave", "n")
-    assert server.processes()["heir"] == []
+    assert server.processes()["template"] == []
     assert psutil.pid_exists(server.process.pid)

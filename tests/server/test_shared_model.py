@@ -73,9 +73,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def of_model(server: Server) -> list[psutil.Process]:
-    """The processes below the zygote: the keeper, and the workers."""
+    """The processes below the zygote: the model template, and the workers."""
     roles = server.processes()
-    return [*roles["worker"], *roles["heir"]]
+    return [*roles["worker"], *roles["template"]]
 
 
 def test_the_model_is_loaded_once(server: Server) -> None:
@@ -109,9 +109,9 @@ def test_a_keeper_that_is_killed_is_replaced_when_it_is_needed(start: Callable[.
     loads = place(tmp_path)
     server = start(handler=None, **SHARED).ready()
     first = ask(server)
-    (keeper,) = [each for each in of_model(server) if each.pid == first["loader"]]
-    keeper.send_signal(signal.SIGKILL)
-    assert eventually(lambda: all_gone([keeper]))
+    (template,) = [each for each in of_model(server) if each.pid == first["loader"]]
+    template.send_signal(signal.SIGKILL)
+    assert eventually(lambda: all_gone([template]))
     assert ask(server)["loader"] == first["loader"]
     for _ in range(2):
         server.invoke('"exit"', headers={"Content-Type": "application/json"})

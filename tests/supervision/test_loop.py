@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from sagemaker_inference_lite.supervision.loop import STOP_SIGNALS, Loop, reap_strangers
+from sagemaker_inference_lite.supervision.loop import STOP_SIGNALS, Loop, reap_orphans
 
 FIRST_PROCESS = Path(__file__).resolve().parents[1] / "programs" / "first_process.py"
 
@@ -199,7 +199,7 @@ def test_elsewhere_nothing_is_reaped() -> None:
     """A process that is not the first of its container leaves its children to their owners."""
     with subprocess.Popen(["/bin/true"]) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        reap_strangers([])
+        reap_orphans([])
         assert child.wait(0) == 0
 
 

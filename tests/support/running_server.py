@@ -49,7 +49,7 @@ def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
 
 
 def leads_a_group(process: psutil.Process) -> bool:
-    """Whether a process leads a process group, as a worker does and an heir does not; one that has ended does not."""
+    """Whether a process leads a process group, as a worker does; a template does not, nor what has ended."""
     try:
         return os.getpgid(process.pid) == process.pid
     except ProcessLookupError:
@@ -187,13 +187,13 @@ class Server(Endpoint):
         return self.process.wait(seconds)
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """What it has started, by role: zygote, heir, worker, java."""
-        roles: dict[str, list[psutil.Process]] = {"zygote": [], "heir": [], "worker": [], "java": []}
+        """What it has started, by role: zygote, import template, worker, java."""
+        roles: dict[str, list[psutil.Process]] = {"zygote": [], "template": [], "worker": [], "java": []}
         for child in psutil.Process(self.process.pid).children():
             roles["java" if child.name() == "java" else "zygote"].append(child)
         for zygote in roles["zygote"]:
             for child in zygote.children():
-                roles["worker" if leads_a_group(child) else "heir"].append(child)
+                roles["worker" if leads_a_group(child) else "template"].append(child)
         return roles
 
     def only_worker(self, model: str) -> psutil.Process:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keeper of a shared model, seen from the zygote: what it says last is heard, however soon it ends."""
+"""The model template of a shared model, seen from the zygote: what it says last is heard, however soon it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from sagemaker_inference_lite.ipc import wire
 from sagemaker_inference_lite.zygote.event_loop import EventLoop
-from sagemaker_inference_lite.zygote.model_template import SharedModel
+from sagemaker_inference_lite.zygote.model_template import ModelTemplate
 
 LOAD = wire.Load("model", "/model", 1, "handler", None)
 
@@ -27,22 +27,22 @@ def test_the_end_of_a_keeper_is_seen_before_its_word(
     caplog: pytest.LogCaptureFixture, word: dict[str, object] | None, reason: str
 ) -> None:
     """The reason that it gave is the one that is logged; where it gave none, that is."""
-    keepers: list[int] = []
+    pids: list[int] = []
     held: list[socket.socket] = []
 
-    def fork_keeper(control: socket.socket, load: wire.Load) -> int:
+    def fork_template(control: socket.socket, load: wire.Load) -> int:
         if word is not None:
             control.send(json.dumps(word).encode())
         held.append(control.dup())  # as a process that the load has started
         process = subprocess.Popen(["true"])
         process.wait()
-        keepers.append(process.pid)
+        pids.append(process.pid)
         return process.pid
 
-    shared = SharedModel(EventLoop(), fork_keeper, 60)
-    assert shared.is_expecting(LOAD)
-    shared.ended(keepers[0])
+    shared = ModelTemplate(EventLoop(), fork_template, 60)
+    assert shared.is_pending(LOAD)
+    shared.child_ended(pids[0])
     assert f"each worker loads it by itself: {reason}" in caplog.text
-    assert not shared.is_expecting(LOAD)
-    assert len(keepers) == 1
+    assert not shared.is_pending(LOAD)
+    assert len(pids) == 1
     held[0].close()

@@ -109,7 +109,7 @@ class FrontEnd:
         return connection
 
     def workers(self) -> list[psutil.Process]:
-        """The zygote's workers, each of which leads a process group; its heir does not."""
+        """The zygote's workers, each of which leads a process group; its import template does not."""
         return [child for child in psutil.Process(self.process.pid).children() if leads_a_group(child)]
 
     def stop(self) -> int:

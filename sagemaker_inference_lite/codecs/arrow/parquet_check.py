@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sagemaker_inference_lite.codecs.arrow.stream_check import check_cells, check_schema_message, nested
-from sagemaker_inference_lite.codecs.expansion_limit import Room
+from sagemaker_inference_lite.codecs.expansion_limit import ExpansionLimit
 from sagemaker_inference_lite.content_types import MAX_QUOTED
 from sagemaker_inference_lite.errors import ClientError
 
@@ -77,7 +77,7 @@ def check_file(body: bytes) -> list[Column]:
             are nested or of an encoding whose size cannot be told.
         ClientError: 413. What it says that it holds is more than a body may expand to.
     """
-    room = Room(len(body))
+    room = ExpansionLimit(len(body))
     try:
         footer = _footer(body, room)
         columns = [_column(element) for element in footer[_FILE_SCHEMA][1:]]
@@ -102,7 +102,7 @@ class _Reader:
     Each struct and each element of a list takes its share of the room, because Arrow makes an object of each.
     """
 
-    def __init__(self, data: bytes, place: int, end: int, room: Room) -> None:
+    def __init__(self, data: bytes, place: int, end: int, room: ExpansionLimit) -> None:
         self._data = data
         self.place = place
         self._end = min(end, len(data))
@@ -177,7 +177,7 @@ class _Reader:
 # -- Files -------------------------------------------------------------------------------------------------------------
 
 
-def _footer(body: bytes, room: Room) -> dict[int, Any]:
+def _footer(body: bytes, room: ExpansionLimit) -> dict[int, Any]:
     if len(body) < len(_MAGIC) + _TAIL_BYTES or not body.endswith(_MAGIC):
         raise ClientError(400, "The body is not Parquet, or is encrypted or cut short: it does not end with PAR1.")
     end = len(body) - _TAIL_BYTES
@@ -208,13 +208,13 @@ def _check_rows(footer: dict[int, Any], columns: list[Column], length: int) -> N
     check_cells(rows, sum(max(1, -(-column.width // 8)) for column in columns), length)
 
 
-def _check_metadata(footer: dict[int, Any], room: Room) -> None:
+def _check_metadata(footer: dict[int, Any], room: ExpansionLimit) -> None:
     for pair in footer.get(_FILE_METADATA, ()):
         if pair[1] == _ARROW_SCHEMA and pair.get(2):
             check_schema_message(base64.b64decode(pair[2]), room)
 
 
-def _check_pages(body: bytes, footer: dict[int, Any], columns: list[Column], room: Room) -> None:
+def _check_pages(body: bytes, footer: dict[int, Any], columns: list[Column], room: ExpansionLimit) -> None:
     for group in footer[_FILE_GROUPS]:
         if len(group[_GROUP_COLUMNS]) != len(columns):
             raise ValueError("a group of rows has other columns than the schema")
@@ -227,7 +227,7 @@ def _check_pages(body: bytes, footer: dict[int, Any], columns: list[Column], roo
             _check_chunk(body, metadata, column, room)
 
 
-def _check_chunk(body: bytes, metadata: dict[int, Any], column: Column, room: Room) -> None:
+def _check_chunk(body: bytes, metadata: dict[int, Any], column: Column, room: ExpansionLimit) -> None:
     """Goes from page to page of a column, as Arrow does, and counts what each says that it unpacks to."""
     start = metadata[_COLUMN_DATA]
     dictionary = metadata.get(_COLUMN_DICTIONARY, 0)
@@ -243,7 +243,7 @@ def _check_chunk(body: bytes, metadata: dict[int, Any], column: Column, room: Ro
         start = reader.place + page[_PAGE_COMPRESSED]
 
 
-def _check_page(page: dict[int, Any], left: int, column: Column, room: Room) -> int:
+def _check_page(page: dict[int, Any], left: int, column: Column, room: ExpansionLimit) -> int:
     """Checks a page and returns how many of the column's values it holds."""
     size, kind = page[_PAGE_SIZE], page[_PAGE_KIND]
     if size < 0 or page[_PAGE_COMPRESSED] < 0:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sagemaker_inference_lite.codecs.expansion_limit import Room
+from sagemaker_inference_lite.codecs.expansion_limit import ExpansionLimit
 from sagemaker_inference_lite.content_types import MAX_QUOTED
 from sagemaker_inference_lite.errors import ClientError
 
@@ -45,7 +45,7 @@ def check_stream(body: bytes) -> None:
     """
     if body.startswith(_FILE_MAGIC):
         raise ClientError(400, "The body is an Arrow file, as Feather is; expected an Arrow stream.")
-    room = Room(len(body))
+    room = ExpansionLimit(len(body))
     width = 0
     rows = 0
     try:
@@ -65,7 +65,7 @@ def check_stream(body: bytes) -> None:
     check_cells(rows, width, len(body))
 
 
-def check_schema_message(message: bytes, room: Room) -> None:
+def check_schema_message(message: bytes, room: ExpansionLimit) -> None:
     """Refuses a schema, as it is written in front of a stream, that Arrow must not be given.
 
     Raises:
@@ -87,7 +87,7 @@ def check_cells(rows: int, width: int, length: int) -> None:
     """
     if rows < 0:
         raise ClientError(400, f"The table says that it has {rows} rows.")
-    Room(length).take(8 * rows * max(width, 1), f"The table of {rows} rows and {width} columns")
+    ExpansionLimit(length).take(8 * rows * max(width, 1), f"The table of {rows} rows and {width} columns")
 
 
 # -- FlatBuffers -------------------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def _messages(stream: bytes) -> Iterator[_Message]:
         place += body_length
 
 
-def _check_schema(schema: _Table, room: Room) -> int:
+def _check_schema(schema: _Table, room: ExpansionLimit) -> int:
     """Checks the schema's fields and returns how many there are."""
     width = schema.vector(_SCHEMA_FIELDS)[1]
     room.take(_BYTES_PER_NODE * width, "The schema of the table")
@@ -190,7 +190,7 @@ def _check_schema(schema: _Table, room: Room) -> int:
     return width
 
 
-def _check_field(field: _Table, room: Room) -> None:
+def _check_field(field: _Table, room: ExpansionLimit) -> None:
     kind = field.number(_FIELD_KIND, "<B")
     if kind in _NESTED_KINDS or field.vector(_FIELD_CHILDREN)[1]:
         start, length = field.vector(_FIELD_NAME)
@@ -209,13 +209,13 @@ def nested(name: str) -> ClientError:
     )
 
 
-def _check_metadata(table: _Table, member: int, room: Room) -> None:
+def _check_metadata(table: _Table, member: int, room: ExpansionLimit) -> None:
     room.take(_BYTES_PER_NODE * table.vector(member)[1], "The metadata of the table")
     for pair in table.tables(member):
         room.take(pair.vector(0)[1] + pair.vector(1)[1], "The metadata of the table")
 
 
-def _check_dictionary(message: _Message, room: Room) -> None:
+def _check_dictionary(message: _Message, room: ExpansionLimit) -> None:
     # Arrow puts the parts of such a dictionary together anew for each batch that follows.
     if message.header.number(_DICTIONARY_IS_DELTA, "<B"):
         raise ClientError(400, "The Arrow stream has dictionaries in parts (deltas); expected whole ones.")
@@ -224,7 +224,7 @@ def _check_dictionary(message: _Message, room: Room) -> None:
         _check_batch(batch, message.body, room)
 
 
-def _check_batch(batch: _Table, body: memoryview, room: Room) -> None:
+def _check_batch(batch: _Table, body: memoryview, room: ExpansionLimit) -> None:
     """Counts the columns of a batch, and what its compressed buffers say that they hold."""
     nodes, count = batch.vector(_BATCH_NODES)
     if nodes + count * _BYTES_PER_FIELD_NODE > len(batch.data):

@@ -13,7 +13,7 @@ import numpy as np
 
 from sagemaker_inference_lite.codecs.arrays import Array, as_array
 from sagemaker_inference_lite.codecs.arrow.stream_check import check_cells
-from sagemaker_inference_lite.codecs.expansion_limit import Room
+from sagemaker_inference_lite.codecs.expansion_limit import ExpansionLimit
 from sagemaker_inference_lite.content_types import MAX_QUOTED
 from sagemaker_inference_lite.errors import ClientError, NotAcceptableError
 
@@ -46,7 +46,7 @@ def array_of(schema: Any, read: Callable[[], Any], length: int) -> Array:
     check_cells(table.num_rows, table.num_columns, length)
     is_numeric = all(_is_number(types, _values_type(types, _stored_type(pa, field.type))) for field in schema)
     array = np.empty(table.shape, np.float64 if is_numeric else object)
-    reader = _Reader(types, Room(length), is_numeric)
+    reader = _Reader(types, ExpansionLimit(length), is_numeric)
     reader.room.take(array.nbytes, "The table")
     for place, column in enumerate(table.columns):
         start = 0
@@ -122,7 +122,7 @@ class _Reader:
         is_numeric: Whether to make float64, and not objects.
     """
 
-    def __init__(self, types: Any, room: Room, is_numeric: bool) -> None:
+    def __init__(self, types: Any, room: ExpansionLimit, is_numeric: bool) -> None:
         self._types = types
         self.room = room
         self._is_numeric = is_numeric
@@ -213,7 +213,7 @@ def _dates(types: Any, chunk: Any) -> list[Any]:
     return list(objects)
 
 
-def _take_content(types: Any, chunk: Any, room: Room) -> None:
+def _take_content(types: Any, chunk: Any, room: ExpansionLimit) -> None:
     """Counts what Python's objects will hold of a chunk, beside what each object has."""
     if types.is_decimal(chunk.type):
         room.take(_BYTES_PER_DECIMAL * len(chunk), "The table's numbers")
@@ -224,7 +224,7 @@ def _take_content(types: Any, chunk: Any, room: Room) -> None:
         _take_text(types, chunk, room)
 
 
-def _take_text(types: Any, chunk: Any, room: Room) -> None:
+def _take_text(types: Any, chunk: Any, room: ExpansionLimit) -> None:
     if _is_view(types, chunk.type):
         # Several may show the same bytes. Each of them takes sixteen, the first four of which are its length.
         views = np.frombuffer(chunk.buffers()[1], np.int32)[4 * chunk.offset : 4 * (chunk.offset + len(chunk)) : 4]

@@ -17,7 +17,7 @@ from sagemaker_inference_lite.errors import ModelError
 from sagemaker_inference_lite.handlers.frameworks import boosted_trees, onnx_runtime, pytorch, scikit_learn
 from sagemaker_inference_lite.handlers.frameworks.kinds import Kind, kind_of, only_file
 from sagemaker_inference_lite.handlers.frameworks.libraries import Resources, threads
-from sagemaker_inference_lite.handlers.hints import mend_of
+from sagemaker_inference_lite.handlers.hints import hint_of
 from sagemaker_inference_lite.runtime.printable import named
 
 __all__ = ["Kind", "Resources", "kind_of", "load", "load_file", "only_file", "predict", "why_mute"]
@@ -57,7 +57,7 @@ def load_file(path: Path, kind: Kind, gpu_id: int | None = None, environ: Mappin
     except ModelError:
         raise
     except Exception as error:
-        mend = mend_of(error)
+        mend = hint_of(error)
         raise ModelError(f"{path} cannot be loaded: {named(error)}{mend and f'. {mend}'}") from error
 
 

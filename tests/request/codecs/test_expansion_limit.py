@@ -19,7 +19,7 @@ import pytest
 from decoded_apart import decoded_apart
 
 from sagemaker_inference_lite.codecs import decode, max_expanded_bytes
-from sagemaker_inference_lite.codecs.expansion_limit import Room
+from sagemaker_inference_lite.codecs.expansion_limit import ExpansionLimit
 from sagemaker_inference_lite.content_types import ARROW_STREAM, JPEG, NPZ, PARQUET, PNG
 from sagemaker_inference_lite.errors import ClientError
 
@@ -56,7 +56,7 @@ def test_the_bound_is_256_mib_or_four_times_the_body() -> None:
 
 def test_room_is_taken_until_none_is_left() -> None:
     """What is counted adds up to the bound exactly; one byte more is 413, and the message says what it was."""
-    room = Room(1)
+    room = ExpansionLimit(1)
     room.take(255 * MEGABYTE, "One")
     room.take(MEGABYTE, "Another")
     room.take(0, "Nothing")
