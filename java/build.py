@@ -21,7 +21,7 @@ SOURCES = Path(__file__).resolve().parent
 DEFAULT_OUTPUT = SOURCES.parent / "sagemaker_inference_lite" / "mms" / "front_end.jar"
 # log4j's processor lists the classes that extend it, which log4j would otherwise look for at each start.
 PROCESSOR = "org.apache.logging.log4j.core.config.plugins.processor.PluginProcessor"
-JAVAC_OPTIONS = ("--release", "8", "-g:none", "-processor", PROCESSOR, "-encoding", "UTF-8", "-Xlint:-options")
+JAVAC_OPTIONS = ("--release", "8", "-g:source,lines", "-processor", PROCESSOR, "-encoding", "UTF-8", "-Xlint:-options")
 MANIFEST = b"Manifest-Version: 1.0\r\n\r\n"
 
 

@@ -53,7 +53,9 @@ class Headers(dict[str, Any]):
 def _header_name(name: str) -> str:
     """The name, if it is one; that of the content type in one case, because it is asked for."""
     if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name):
-        raise ValueError(f"{name[:100]!r} is no name of a header: expected letters and digits of ASCII, and hyphens")
+        raise ValueError(
+            f"{name[:100]!r} is not a valid header name: expected letters and digits of ASCII, and hyphens"
+        )
     return "content-type" if name.lower() == "content-type" else name
 
 
@@ -97,7 +99,7 @@ class RequestProcessor:
         """Set a response header. Control characters become spaces, so that a value cannot forge a header.
 
         Raises:
-            ValueError: key is no name of a header (RFC 9110, section 5.1). MMS would never answer the request.
+            ValueError: key is not a valid header name (RFC 9110, section 5.1). MMS would never answer the request.
         """
         self._response_headers[_header_name(str(key))] = str(value).translate(_CONTROLS)
 
@@ -289,7 +291,7 @@ class Context:
         """Set a response header; control characters in its value become spaces.
 
         Raises:
-            ValueError: key is no name of a header.
+            ValueError: key is not a valid header name.
         """
         self._processor(idx).add_response_property(key, value)
 

@@ -245,9 +245,9 @@ def test_headers_cannot_be_forged(mark: str) -> None:
 
 @pytest.mark.parametrize("name", ["", " ", "X A", "X:A", "X-A\r\nY", "X-A\n", "X-\xdc", "\0"])
 def test_names_of_headers_are_names(name: str) -> None:
-    """What is no name of a header is an error where it is set: the front end would leave the caller without answer."""
+    """What is not a valid header name is an error where it is set: the front end would leave the caller waiting."""
     context = context_of({})
-    with pytest.raises(ValueError, match="is no name of a header"):
+    with pytest.raises(ValueError, match="is not a valid header name"):
         context.set_response_header(0, name, "1")
     assert context.get_response_headers(0) == {}
 

@@ -231,7 +231,7 @@ def _entries(archive: Path) -> Iterator[Iterator[_Entry]]:
             file.seek(0)
             if not is_tar:
                 raise ArchiveError(
-                    f"{archive} is no archive: expected .tar.gz, .tar, .zip or .mar, and its first bytes are {head!r}."
+                    f"{archive} is not an archive: expected .tar.gz, .tar, .zip or .mar; its first bytes are {head!r}."
                 )
             yield _of_tar(file)
 

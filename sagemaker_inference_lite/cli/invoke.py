@@ -16,7 +16,7 @@ def _header(context: click.Context, parameter: click.Parameter, values: tuple[st
     for value in values:
         name, colon, rest = value.partition(":")
         if not (name.strip() and colon) or not value.isprintable():
-            raise click.BadParameter(f"{value!r} is no header; expected 'Name: value'.")
+            raise click.BadParameter(f"{value!r} is not a header; expected 'Name: value'.")
         pairs.append((name.strip(), rest.strip()))
     return tuple(pairs)
 

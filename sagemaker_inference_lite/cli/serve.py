@@ -28,7 +28,9 @@ def _host(context: click.Context, parameter: click.Parameter, value: str) -> str
     try:
         socket.getaddrinfo(value, None, socket.AF_INET)
     except OSError as error:
-        raise click.BadParameter(f"{value!r} is no IPv4 address and no name of one ({error.strerror}).") from error
+        raise click.BadParameter(
+            f"{value!r} is neither an IPv4 address nor the name of one ({error.strerror})."
+        ) from error
     return value
 
 

@@ -186,7 +186,7 @@ def _two_dimensional(value: object) -> Array:
     if array.dtype.kind == "O":
         for element in array.flat:
             if element is not None and not isinstance(element, _FIELDS):
-                raise NotAcceptableError(f"{CSV} cannot hold the prediction: {type(element).__name__} is no field.")
+                raise NotAcceptableError(f"{CSV} cannot hold the prediction: {type(element).__name__} is not a field.")
     return array.reshape(-1, 1) if array.ndim < 2 else array
 
 

@@ -104,7 +104,7 @@ def encode_npy(value: object) -> bytes:
 def write_npy(array: Array, content_type: str) -> bytes:
     """Writes as `encode_npy` does, for the content type that the error names."""
     if array.dtype.hasobject:
-        raise NotAcceptableError(f"{content_type} cannot hold the prediction: it is no array of numbers or text.")
+        raise NotAcceptableError(f"{content_type} cannot hold the prediction: it is not an array of numbers or text.")
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     return stream.getvalue()

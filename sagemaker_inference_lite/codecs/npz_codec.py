@@ -80,7 +80,7 @@ def _members(body: bytes) -> dict[str, Array]:
 def _check_directory(body: bytes) -> None:
     """Refuses what zipfile would take long, or much memory, to find out about."""
     if len(body) < _END.size or not body.startswith(b"PK"):
-        raise ClientError(400, "The body is not NPZ: it is no ZIP archive.")
+        raise ClientError(400, "The body is not NPZ: it is not a ZIP archive.")
     end = len(body) - _END.size
     signature, disk, first_disk, _, count, size, offset, comment = _END.unpack_from(body, end)
     has_locator = body.startswith(_ZIP64_LOCATOR_SIGNATURE, max(0, end - _ZIP64_LOCATOR_BYTES))
@@ -109,7 +109,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], body: bytes) -> None:
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
     if not entry.filename.endswith(_SUFFIX) or "/" in entry.filename or "\\" in entry.filename:
-        raise _bad_member(entry, "is no NPY file at the top of the archive")
+        raise _bad_member(entry, "is not an NPY file at the top of the archive")
     if entry.flag_bits & _ENCRYPTED:
         raise _bad_member(entry, "is encrypted")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -35,7 +35,7 @@ def inspect_image(docker: Any, name: str) -> list[Finding]:
         ) from None
     except docker.errors.DockerException as error:
         raise ImageError(
-            f"{name} is no path that is there, and no Docker engine answers that could know an image of that name "
+            f"{name} is not a path that exists, and no Docker engine answers that could know an image of that name "
             f"({error}). Start one, or set DOCKER_HOST."
         ) from error
     return list(_findings(image.attrs))

@@ -48,7 +48,7 @@ def inspect_model(
         found.append(
             Finding(
                 Level.ERROR,
-                f"{source} is no model file that can be served without code.",
+                f"{source} is not a model file that can be served without code.",
                 "Put it into a directory with code/inference.py, and pack that.",
             )
         )

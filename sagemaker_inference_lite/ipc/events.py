@@ -71,7 +71,7 @@ class LoadFailure(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What the model is, and a request that fits it (model_files/examples.py); texts that are empty say nothing."""
+    """What the model is, and a request that fits it (frameworks/examples.py); texts that are empty say nothing."""
 
     description: str
     takes: str
@@ -144,7 +144,7 @@ def parse(packet: bytes) -> Event:
     try:
         return End(packet)
     except ValueError:
-        raise WireError(f"{packet[:50]!r} is no event of a worker's") from None
+        raise WireError(f"{packet[:50]!r} is not an event of a worker's") from None
 
 
 def _text(data: bytes) -> str:
@@ -160,14 +160,14 @@ def _description(text: str) -> Description:
     except (ValueError, RecursionError):
         texts = None
     if not isinstance(texts, list) or len(texts) != 4 or not all(isinstance(each, str) for each in texts):
-        raise WireError(f"{text[:50]!r} is no description of a model")
+        raise WireError(f"{text[:50]!r} is not a description of a model")
     return Description(*(on_lines(each[:LONGEST_DESCRIPTION]) for each in texts))
 
 
 def _load_failure(text: str) -> LoadFailure:
     found = _LOAD_FAILURE.fullmatch(text)
     if found is None:
-        raise WireError(f"{text[:50]!r} is no failure of a load")
+        raise WireError(f"{text[:50]!r} is not a failure of a load")
     error_id, mark, sentence, trace = found.groups()
     return LoadFailure(error_id, _shortened(on_one_line(sentence), LONGEST_SENTENCE), mark == "-", on_lines(trace))
 
@@ -176,7 +176,7 @@ def _module_names(text: str) -> tuple[str, ...]:
     names = text.split("\n") if text else []
     for name in names:
         if not is_module_name(name):
-            raise WireError(f"{name[:50]!r} is no name of a module")
+            raise WireError(f"{name[:50]!r} is not the name of a module")
     return tuple(names)
 
 

@@ -72,15 +72,15 @@ def target(url: str, model: str | None = None) -> Target:
         model: The model to ask; None for the only one.
 
     Raises:
-        UrlError: It is no address of HTTP.
+        UrlError: It is not an HTTP address.
     """
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError as error:
-        raise UrlError(f"{url} is no address: {error}. Expected one such as http://127.0.0.1:8080.") from None
+        raise UrlError(f"{url} is not an address: {error}. Expected one such as http://127.0.0.1:8080.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UrlError(f"{url} is no address of HTTP. Expected one such as http://127.0.0.1:8080.")
+        raise UrlError(f"{url} is not an HTTP address. Expected one such as http://127.0.0.1:8080.")
     path = parts.path.rstrip("/")
     if not path:
         path = "/invocations" if model is None else f"/models/{quote(model, safe='')}/invoke"

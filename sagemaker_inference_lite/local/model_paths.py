@@ -178,8 +178,8 @@ def _why_none(path: Path) -> str:
     if not path.is_file():
         return f"is neither a file nor a directory. Expected {_EXPECTED}"
     if path.suffix.lower() in _SUFFIXES:
-        return f"is no model, although its name ends in {path.suffix}. Expected {_EXPECTED}"
-    return f"is no model that is known by its name. Expected {_EXPECTED}"
+        return f"is not a model, although its name ends in {path.suffix}. Expected {_EXPECTED}"
+    return f"is not a model that is known by its name. Expected {_EXPECTED}"
 
 
 def _checked(name: str) -> str:

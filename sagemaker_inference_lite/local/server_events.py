@@ -54,5 +54,5 @@ def parse(line: bytes) -> Event:
         name, *values = json.loads(line)
         event: Event = _BY_NAME[name](*values)
     except (ValueError, TypeError, KeyError):
-        raise WireError(f"{line[:50]!r} is no event of a server's") from None
+        raise WireError(f"{line[:50]!r} is not an event of a server's") from None
     return event

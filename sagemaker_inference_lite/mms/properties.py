@@ -214,7 +214,7 @@ def _warning(name: str, value: str) -> str:
     if not name.startswith(PREFIX) or name in heeded:
         return ""
     near = difflib.get_close_matches(name, heeded, n=1, cutoff=0.8)
-    return f"{name} is no variable of Multi Model Server's and is ignored" + (
+    return f"{name} is not a variable of Multi Model Server and is ignored" + (
         f"; did you mean {near[0]}?" if near else ""
     )
 
@@ -286,7 +286,7 @@ def parse_address(address: str) -> Address:
     """
     match = _ADDRESS.fullmatch(address)
     if match is None or not _is_address(address):
-        raise ValueError(f"{address!r} is no address: expected {_ADDRESSES}")
+        raise ValueError(f"{address!r} is not an address: expected {_ADDRESSES}")
     scheme, host, port, path = match.groups()
     if path:
         return Path(path)

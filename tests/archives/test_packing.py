@@ -135,7 +135,7 @@ def test_a_name_that_is_not_utf8(model: Path) -> None:
 
 
 def test_nothing_half_made_is_left(model: Path, tmp_path: Path) -> None:
-    """Where a file has become shorter, or the disk is full, there is no archive, and no temporary file."""
+    """Where a file has become shorter, or the disk is full, there is not an archive, and no temporary file."""
     entries = packing.contents_of(model).entries
     (model / "model.bin").write_bytes(b"")
     with pytest.raises(ArchiveError, match="has become shorter"):

@@ -168,7 +168,7 @@ def test_a_damaged_byte(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\x80\x04pickle", b"x" * 1000], ids=["empty", "pickle", "text"])
 def test_what_is_no_archive(tmp_path: Path, content: bytes) -> None:
     """It is said what was expected."""
-    assert "is no archive: expected .tar.gz, .tar, .zip or .mar" in refusal(tmp_path, content)
+    assert "is not an archive: expected .tar.gz, .tar, .zip or .mar" in refusal(tmp_path, content)
 
 
 def test_an_archive_of_nothing(tmp_path: Path) -> None:

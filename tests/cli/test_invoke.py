@@ -116,7 +116,7 @@ def test_nobody_answers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
         (["-f", "absent.csv"], "absent.csv cannot be read: No such file or directory."),
         (["-d", "[1]", "--json"], "go with --repeat"),
         (["-d", "[1]", "--repeat", "2", "-o", "x"], "exclude each other"),
-        (["-d", "[1]", "-H", "nothing"], "'nothing' is no header"),
+        (["-d", "[1]", "-H", "nothing"], "'nothing' is not a header"),
     ],
 )
 def test_bad_input(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
@@ -128,7 +128,7 @@ def test_bad_input(capsys: pytest.CaptureFixture[str], arguments: list[str], sai
 def test_what_is_no_address(capsys: pytest.CaptureFixture[str]) -> None:
     """An address that is none is said to be that."""
     assert main(["invoke", "-d", "[1]", "--url", "ftp://x"], {}) == 1
-    assert "ftp://x is no address of HTTP" in capsys.readouterr().err
+    assert "ftp://x is not an HTTP address" in capsys.readouterr().err
 
 
 def test_nothing_to_send(served: Running) -> None:

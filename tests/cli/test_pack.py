@@ -62,7 +62,7 @@ def test_a_file_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     done = run("pack", "notes.txt", "-o", "b.tar.gz", cwd=tmp_path)
     assert done.returncode == 1
-    assert "notes.txt is no model file that can be served without code" in done.stderr
+    assert "notes.txt is not a model file that can be served without code" in done.stderr
 
 
 @pytest.mark.parametrize(

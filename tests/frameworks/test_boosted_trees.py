@@ -98,7 +98,7 @@ def test_sparse_rows(rows: Any, iris: Any) -> None:
         ([1.0, 2.0, 3.0, 4.0], "rows of 4 numbers; the request's shape is [4]"),
         ([[1, 2, 3, "red"]], "takes numbers"),
         (np.array([["1", "2", "3", "4"]]), "takes numbers"),
-        ({"a": 1}, "rows of 4 numbers; the request is none"),
+        ({"a": 1}, "rows of 4 numbers; the request holds none"),
     ],
 )
 def test_what_a_booster_cannot_take_is_400(iris: Any, make: Callable[[Any, Any], Any], data: object, says: str) -> None:

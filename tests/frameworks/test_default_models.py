@@ -115,5 +115,5 @@ def test_a_model_that_cannot_be_read_is_not_loaded(server: Server, model_dir: Pa
 
     torch.save({"weight": torch.ones(2)}, model_dir / "model.pt")
     assert server.load(model_dir.parent.name).status_code == 500
-    assert f"{model_dir / 'model.pt'} is no TorchScript" in server.output()
+    assert f"{model_dir / 'model.pt'} is not TorchScript" in server.output()
     assert model_dir.parent.name not in server.listed()

@@ -277,7 +277,7 @@ def test_what_torch_save_wrote_is_named(tmp_path: Path) -> None:
     import torch
 
     torch.save(torch.nn.Linear(2, 1).state_dict(), tmp_path / "model.pt")
-    with pytest.raises(ModelError, match=r"model.pt is no TorchScript: torch.save wrote it.*model_fn"):
+    with pytest.raises(ModelError, match=r"model.pt is not TorchScript: torch.save wrote it.*model_fn"):
         frameworks.load(str(tmp_path))
 
 

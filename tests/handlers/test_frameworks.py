@@ -251,7 +251,7 @@ def test_frameworks_are_imported_by_their_files_alone(tmp_path: Path) -> None:
     joblib = pytest.importorskip("joblib", reason="joblib is not installed")
     joblib.dump(len, tmp_path / "model.joblib")
     code = (
-        "import sys; from sagemaker_inference_lite import model_files; "
+        "import sys; from sagemaker_inference_lite.handlers import frameworks; "
         f"assert frameworks.predict([1, 2], frameworks.load({str(tmp_path)!r})) == 2; "
         "sys.exit(bool({'torch', 'onnxruntime'} & set(sys.modules)))"
     )

@@ -195,7 +195,7 @@ def test_open_files() -> None:
     """The soft limit of open files is raised to the hard one, for this process and its children, and returned."""
     program = (
         "import resource as r; _, most = r.getrlimit(r.RLIMIT_NOFILE); r.setrlimit(r.RLIMIT_NOFILE, (128, most));"
-        "from sagemaker_inference_lite import preflight; found = preflight.raise_open_file_limit();"
+        "from sagemaker_inference_lite.launch import preflight; found = preflight.raise_open_file_limit();"
         "print(found == most and r.getrlimit(r.RLIMIT_NOFILE) == (most, most))"
     )
     assert subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True).stdout == b"True\n"

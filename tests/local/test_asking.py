@@ -98,7 +98,7 @@ def test_targets(url: str, model: str | None, expected: str) -> None:
 
 @pytest.mark.parametrize("url", ["ftp://host", "http://", "http://host:port"])
 def test_what_is_no_target(url: str) -> None:
-    """What is no address of HTTP is refused."""
+    """What is not an HTTP address is refused."""
     with pytest.raises(UrlError, match="Expected one such as"):
         target(url)
 

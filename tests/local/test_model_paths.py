@@ -135,8 +135,8 @@ def test_what_is_no_model(tmp_path: Path) -> None:
     link.symlink_to("gone")
     assert refusal(link) == f"{link} is a link to gone, which does not exist."
     assert "joblib.dump(model, 'model.joblib')" in refusal(put(tmp_path / "m.pkl"))
-    assert "is no model, although its name ends in .json" in refusal(put(tmp_path / "m.json", b"{}"))
-    assert "is no model that is known by its name" in refusal(put(tmp_path / "m.md"))
+    assert "is not a model, although its name ends in .json" in refusal(put(tmp_path / "m.json", b"{}"))
+    assert "is not a model that is known by its name" in refusal(put(tmp_path / "m.md"))
     directory = put(tmp_path / "texts/a.md").parent
     assert "is a directory without a model; it holds a.md. Expected a model's file" in refusal(directory)
 

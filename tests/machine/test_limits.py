@@ -70,7 +70,7 @@ def test_affinity_mask() -> None:
     """A process that is held to one CPU may use one, however many there are."""
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-        "from sagemaker_inference_lite import machine; print(machine.cpu_count())"
+        "from sagemaker_inference_lite.machine import limits; print(limits.cpu_count())"
     )
     assert subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True).stdout == b"1\n"
 

@@ -243,7 +243,7 @@ def test_names_of_files_are_utf_8_for_java(environ: dict[str, str], is_changed: 
     ("name", "says"),
     [
         ("MMS_MAX_REQEST_SIZE", "and is ignored; did you mean MMS_MAX_REQUEST_SIZE?"),
-        ("MMS_SOMETHING_ELSE", "MMS_SOMETHING_ELSE is no variable of Multi Model Server's and is ignored"),
+        ("MMS_SOMETHING_ELSE", "MMS_SOMETHING_ELSE is not a variable of Multi Model Server and is ignored"),
     ],
 )
 def test_what_looks_like_a_variable_and_is_none(name: str, says: str) -> None:
@@ -348,7 +348,7 @@ def test_addresses(text: str, address: object) -> None:
 )
 def test_what_is_no_address_is_quoted(text: str) -> None:
     """What the front end would refuse is refused before it is started, and quoted."""
-    with pytest.raises(ValueError, match="is no address") as caught:
+    with pytest.raises(ValueError, match="is not an address") as caught:
         parse_address(text)
     assert repr(text) in str(caught.value)
     with pytest.raises(SettingsError):

@@ -65,7 +65,7 @@ def _rows(data: Any, features: int) -> object:
 
 def _dense(data: object, features: int) -> Array:
     if not isinstance(data, (np.ndarray, list)):
-        raise ClientError(400, f"The model takes rows of {features} numbers; the request is none.")
+        raise ClientError(400, f"The model takes rows of {features} numbers; the request holds none.")
     return cast(data, np.dtype(np.float64), "The model")
 
 

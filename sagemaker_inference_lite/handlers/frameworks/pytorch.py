@@ -24,8 +24,8 @@ def load(path: Path, resources: Resources) -> object:
     device = torch.device("cuda", resources.gpu_id) if has_gpu else torch.device("cpu")
     if zipfile.is_zipfile(path) and not _is_torchscript(path):
         raise ModelError(
-            f"{path} is no TorchScript: torch.save wrote it, and it holds no code. Expected a file that torch.jit.save "
-            "wrote, or a model_fn in code/inference.py that makes the model."
+            f"{path} is not TorchScript: torch.save wrote it, and it holds no code. Expected a file that "
+            "torch.jit.save wrote, or a model_fn in code/inference.py that makes the model."
         )
     return torch.jit.load(str(path), map_location=device).eval()
 

@@ -82,7 +82,7 @@ def _mismatch(model: Any, data: object) -> str:
         return ""
     expected = takes(count, names(model))
     if data is None or isinstance(data, (str, bytes, dict, int, float)):
-        return f"The model takes {expected}; the request is no such rows: send [[...]]."
+        return f"The model takes {expected}; the request holds no such rows: send [[...]]."
     if not isinstance(data, (np.ndarray, list)):
         return ""
     try:
