@@ -51,7 +51,7 @@ import org.apache.logging.log4j.util.StackLocatorUtil;
  * management interface, configuration and plugins. It differs in this:
  *
  * <ul>
- *   <li>Requests for predictions go from {@link Invocations} to {@link Workers}.
+ *   <li>Requests for predictions go from {@link InvocationHandler} to {@link WorkerPools}.
  *   <li>One group of event loops serves clients and workers, so that a request whose client and
  *       worker are on the same loop wakes no other thread up. The management interface has threads
  *       of its own, and so has the reading of models' files (see {@link ReadingThreads}): neither
@@ -62,7 +62,7 @@ import org.apache.logging.log4j.util.StackLocatorUtil;
  *       of all models. Nothing listens and no model is loaded
  *       before a line {@code start}, so that this process can get ready while the parent readies
  *       what it needs. A line {@code drain} makes the process answer what it has taken, refuse what
- *       comes after (see {@link Traffic}) and exit with status 0; the parent bounds the time by
+ *       comes after (see {@link InFlight}) and exit with status 0; the parent bounds the time by
  *       killing it. End of file means that the parent is gone: the process halts at once.
  *   <li>No metrics collector runs, so no Python process is started every minute (MMS:
  *       MetricManager.java).
@@ -87,11 +87,11 @@ public final class FrontEnd {
     private static final int MAX_READ_BYTES = 1 << 18;
 
     private final ConfigManager config;
-    private final Traffic traffic = new Traffic();
+    private final InFlight traffic = new InFlight();
     private final EventLoopGroup loops;
     private final EventExecutorGroup management =
             new DefaultEventExecutorGroup(MANAGEMENT_THREADS);
-    private final Workers workers;
+    private final WorkerPools workers;
     private final Models models;
     private final boolean multiModel = Boolean.parseBoolean(Setting.required("multi_model"));
     private final Readiness readiness = new Readiness();
@@ -101,7 +101,7 @@ public final class FrontEnd {
         this.config = config;
         loops = Connector.newEventLoopGroup(config.getNettyThreads());
         workers =
-                new Workers(
+                new WorkerPools(
                         config,
                         loops,
                         new DomainSocketAddress(stateDir + "/workers.sock"));
@@ -278,8 +278,8 @@ public final class FrontEnd {
             }
             pipeline.addLast(
                     new HttpCodec(MAX_LINE_BYTES, MAX_HEADER_BYTES, MAX_READ_BYTES),
-                    new RequestGuard(traffic, maxBody),
-                    new Invocations(workers));
+                    new AdmissionHandler(traffic, maxBody),
+                    new InvocationHandler(workers));
             if (type != ConnectorType.MANAGEMENT_CONNECTOR) {
                 pipeline.addLast(ping);
             }

@@ -48,7 +48,7 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
             new HttpResponseStatus(210, "Partial Success");
 
     private final Models models;
-    private final Workers workers;
+    private final WorkerPools workers;
     private final ConfigManager config;
 
     ModelRequests(Models models, ConfigManager config) {
@@ -134,14 +134,14 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
                 HttpHeaderValues.APPLICATION_JSON.contentEqualsIgnoreCase(
                         HttpUtil.getMimeType(request));
         Parameters given = isJson ? Parameters.of(request.content()) : Parameters.of(query);
-        LoadRequest wanted = new LoadRequest(given, config);
+        LoadRequestCheck wanted = new LoadRequestCheck(given, config);
         if (wanted.name != null) {
             AccessLog.name(channel, wanted.name);
         }
         return models.load(wanted).thenCompose(loading -> answer(wanted, loading));
     }
 
-    private static CompletableFuture<Answer> answer(LoadRequest wanted, Models.Loading loading) {
+    private static CompletableFuture<Answer> answer(LoadRequestCheck wanted, Models.Loading loading) {
         if (loading.workers == null) {
             String text = "Model \"" + loading.name + "\" registered";
             return Answer.of(HttpResponseStatus.OK, text).now();
@@ -167,7 +167,7 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
     private Answer list(Parameters parameters) {
         int limit = parameters.number("limit", MOST_LISTED, 1, MOST_LISTED);
         int begin = parameters.number("next_page_token", 0, 0, Integer.MAX_VALUE);
-        List<ModelWorkers> all = workers.sorted();
+        List<WorkerPool> all = workers.sorted();
         ListModelsResponse page = new ListModelsResponse();
         int end = (int) Math.min((long) begin + limit, all.size());
         for (int i = begin; i < end; i++) {
@@ -180,7 +180,7 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
     }
 
     private Answer describe(String name) {
-        ModelWorkers found = workers.of(name);
+        WorkerPool found = workers.of(name);
         if (found == null) {
             throw workers.unknown(name);
         }
@@ -216,8 +216,8 @@ final class ModelRequests extends ChannelInboundHandlerAdapter {
     // -- PUT and DELETE --
 
     private CompletableFuture<Answer> scale(String name, Parameters parameters) {
-        int least = parameters.number("min_worker", 1, 0, LoadRequest.MOST_WORKERS);
-        int most = parameters.number("max_worker", least, least, LoadRequest.MOST_WORKERS);
+        int least = parameters.number("min_worker", 1, 0, LoadRequestCheck.MOST_WORKERS);
+        int most = parameters.number("max_worker", least, least, LoadRequestCheck.MOST_WORKERS);
         boolean synchronous = parameters.flag("synchronous", false);
         checkTimeout(parameters);
         return answer(synchronous, models.scale(name, least, most));

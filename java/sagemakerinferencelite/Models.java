@@ -39,20 +39,20 @@ final class Models {
 
     private Reloading reloading = Reloading.NOT;
     private final ConfigManager config;
-    private final Workers workers;
+    private final WorkerPools workers;
     private final EventLoopGroup timers;
     private final ReadingThreads readers;
     private final int startupSeconds = Setting.number("startup_seconds", "600");
     private final int unloadSeconds = Setting.number("unload_seconds", "60");
 
-    Models(ConfigManager config, Workers workers, EventLoopGroup timers) {
+    Models(ConfigManager config, WorkerPools workers, EventLoopGroup timers) {
         this.config = config;
         this.workers = workers;
         this.timers = timers;
         readers = new ReadingThreads(timers, startupSeconds);
     }
 
-    Workers workers() {
+    WorkerPools workers() {
         return workers;
     }
 
@@ -76,7 +76,7 @@ final class Models {
     }
 
     /** Says why a reload has not even begun; of one that has, the zygote says what came of it. */
-    private static CompletableFuture<Void> told(ModelWorkers model, CompletableFuture<Void> reload) {
+    private static CompletableFuture<Void> told(WorkerPool model, CompletableFuture<Void> reload) {
         if (!reload.isCompletedExceptionally()) {
             return reload.exceptionally(error -> null);
         }
@@ -98,7 +98,7 @@ final class Models {
     // -- Load --
 
     /** Loads a model; ends with whether it has workers, once all of them have loaded it. */
-    CompletableFuture<Loading> load(LoadRequest request) {
+    CompletableFuture<Loading> load(LoadRequestCheck request) {
         long begunNs = System.nanoTime();
         if (request.name != null) {
             workers.refuseIfTaken(request.name);
@@ -113,12 +113,12 @@ final class Models {
      * Loads a model that the server is started with; ends once it is registered. Its workers load it
      * again and again, where they have to: the zygote decides when that is to end.
      */
-    CompletableFuture<Void> loadAtStart(LoadRequest request) {
+    CompletableFuture<Void> loadAtStart(LoadRequestCheck request) {
         return readers.read(
                         request.url, () -> ModelFiles.open(config.getModelStore(), request.url))
                 .thenAccept(
                         archive -> {
-                            ModelWorkers registered = register(request, archive);
+                            WorkerPool registered = register(request, archive);
                             ModelManager.getInstance().getStartupModels().add(registered.name());
                             CompletableFuture<Boolean> scaled =
                                     registered.scale(request.workers, request.workers);
@@ -140,7 +140,7 @@ final class Models {
         }
     }
 
-    private ModelWorkers register(LoadRequest request, ModelArchive archive) {
+    private WorkerPool register(LoadRequestCheck request, ModelArchive archive) {
         try {
             return workers.register(model(request, archive));
         } catch (ModelException e) {
@@ -152,7 +152,7 @@ final class Models {
         }
     }
 
-    private Model model(LoadRequest request, ModelArchive archive) throws ModelException {
+    private Model model(LoadRequestCheck request, ModelArchive archive) throws ModelException {
         Manifest.Model described = archive.getManifest().getModel();
         if (described == null) {
             throw new InvalidModelException("Missing Model entry in manifest file.");
@@ -179,7 +179,7 @@ final class Models {
         return model;
     }
 
-    private Loading start(LoadRequest request, ModelWorkers registered, long begunNs) {
+    private Loading start(LoadRequestCheck request, WorkerPool registered, long begunNs) {
         String name = registered.name();
         if (request.workers == 0) {
             return new Loading(name, null);
@@ -222,7 +222,7 @@ final class Models {
                                 + " included."));
     }
 
-    private static RuntimeException failed(LoadRequest request, String name, Throwable error) {
+    private static RuntimeException failed(LoadRequestCheck request, String name, Throwable error) {
         RuntimeException told = told("The model " + name + " could not be loaded: ", error);
         if (!request.synchronous) {
             LOG.warn("{}", told.getMessage()); // nobody waits to be told
@@ -257,7 +257,7 @@ final class Models {
                 : sentence;
     }
 
-    private void forget(ModelWorkers gone) {
+    private void forget(WorkerPool gone) {
         workers.remove(gone);
         readers.clean(gone.archive());
     }
@@ -266,7 +266,7 @@ final class Models {
 
     /** Changes the number of a model's workers; ends with whether it has as many as were asked for. */
     CompletableFuture<Boolean> scale(String name, int least, int most) {
-        ModelWorkers found = workers.of(name);
+        WorkerPool found = workers.of(name);
         if (found == null) {
             throw workers.unknown(name);
         }
@@ -287,7 +287,7 @@ final class Models {
      * several callers at a time one has unloaded it, and the others are told that it is gone.
      */
     CompletableFuture<Void> unload(String name) {
-        ModelWorkers leaving = workers.of(name);
+        WorkerPool leaving = workers.of(name);
         if (leaving == null) {
             throw workers.unknown(name);
         }

@@ -15,7 +15,7 @@ import java.util.function.BooleanSupplier;
  *
  * <p>With many models that is from the start on. With one model it is while some worker has it
  * loaded; until then it is 503, where MMS says 200 (ModelManager.java, workerStatus). {@link
- * RequestGuard} answers while the server is stopping.
+ * AdmissionHandler} answers while the server is stopping.
  *
  * <p>It is answered at once by the event loop of its connection: it waits for no other thread, and
  * so for no disk, load or other request.
@@ -53,7 +53,7 @@ final class Ping extends ChannelInboundHandlerAdapter {
 
     private void answer(ChannelHandlerContext ctx, HttpMethod method) {
         String id = Invocation.newId();
-        // HEAD has become GET: see RequestGuard.
+        // HEAD has become GET: see AdmissionHandler.
         if (!HttpMethod.GET.equals(method)) {
             Responses.sendError(
                     ctx.channel(),

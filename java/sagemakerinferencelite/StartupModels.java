@@ -62,7 +62,7 @@ final class StartupModels {
 
     private void load(String name, String url) {
         try {
-            LoadRequest request = new LoadRequest(name, defaultName(url), url, config);
+            LoadRequestCheck request = new LoadRequestCheck(name, defaultName(url), url, config);
             models.loadAtStart(request).join();
         } catch (RuntimeException e) {
             RequestException known = RequestException.of(e);

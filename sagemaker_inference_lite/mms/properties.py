@@ -140,7 +140,8 @@ def backstop_seconds(settings: Settings) -> int:
     """MMS's one time-out for a load and a request alike, out of the way.
 
     The zygote keeps the two limits. When this one runs out the front end gives the worker's connection up
-    (Worker.java), so it must come after all that the zygote may need: the load's tries, and a request behind them.
+    (WorkerConnection.java), so it must come after all that the zygote may need: the load's tries, and a request behind
+    them.
     """
     return 4 * settings.startup_timeout + settings.model_server_timeout + _SECONDS_PER_HOUR
 

@@ -78,7 +78,7 @@ def _request(request: wire.Request) -> bytes:
     )
 
 
-# -- Worker.java, Invocation.java -------------------------------------------------------------------------------------
+# -- WorkerConnection.java, Invocation.java ----------------------------------------------------------------------------
 
 _HEADROOM_BYTES = 1 << 16
 

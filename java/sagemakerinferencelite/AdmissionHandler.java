@@ -31,7 +31,7 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Lets a connection's requests in or refuses them, and reports both to {@link Traffic}.
+ * Lets a connection's requests in or refuses them, and reports both to {@link InFlight}.
  *
  * <p>It sits right behind the HTTP codec, so it sees a request's head before its body has arrived
  * and a response after MMS has finished its headers. An admitted request is in flight from its head
@@ -45,15 +45,15 @@ import org.slf4j.LoggerFactory;
  * read until the body's end before it is closed: closing with unread bytes makes the kernel send a
  * reset, and the client, perhaps still sending, would never see the answer.
  */
-final class RequestGuard extends ChannelDuplexHandler
+final class AdmissionHandler extends ChannelDuplexHandler
         implements ChannelFutureListener, Watch.Waiting {
 
-    private static final Logger LOG = LoggerFactory.getLogger(RequestGuard.class);
+    private static final Logger LOG = LoggerFactory.getLogger(AdmissionHandler.class);
 
     /** How much of a refused body is read, as a multiple of what an admitted one may hold. */
     private static final long PATIENCE = 10;
 
-    private final Traffic traffic;
+    private final InFlight traffic;
     private final int maxBody;
 
     private ChannelHandlerContext ctx;
@@ -80,7 +80,7 @@ final class RequestGuard extends ChannelDuplexHandler
 
     private boolean watched;
 
-    RequestGuard(Traffic traffic, int maxBody) {
+    AdmissionHandler(InFlight traffic, int maxBody) {
         this.traffic = traffic;
         this.maxBody = maxBody;
     }

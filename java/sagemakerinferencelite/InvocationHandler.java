@@ -25,20 +25,20 @@ import org.slf4j.LoggerFactory;
  *
  * <p>It sees whole requests, one at a time (see {@link HttpCodec}).
  */
-final class Invocations extends ChannelDuplexHandler {
+final class InvocationHandler extends ChannelDuplexHandler {
 
-    private static final Logger LOG = LoggerFactory.getLogger(Invocations.class);
+    private static final Logger LOG = LoggerFactory.getLogger(InvocationHandler.class);
 
     private static final String INVOCATIONS = "/invocations";
 
-    private final Workers workers;
+    private final WorkerPools workers;
 
     /** What has been passed on to workers, and to whose; null: nothing, or it was something else. */
     private Invocation invocation;
 
-    private ModelWorkers asked;
+    private WorkerPool asked;
 
-    Invocations(Workers workers) {
+    InvocationHandler(WorkerPools workers) {
         this.workers = workers;
     }
 
@@ -160,16 +160,16 @@ final class Invocations extends ChannelDuplexHandler {
                         + " take (-XX:MaxDirectMemorySize in SAGEMAKER_MODEL_SERVER_VMARGS).");
     }
 
-    private void pass(ModelWorkers found, String model) {
+    private void pass(WorkerPool found, String model) {
         asked = found;
         Invocation passed = invocation;
         if (asked == null && !ModelManager.getInstance().getModels().containsKey(model)) {
             passed.fail(workers.unknown(model));
             return;
         }
-        switch (asked == null ? ModelWorkers.Outcome.NO_WORKER : asked.submit(passed)) {
+        switch (asked == null ? WorkerPool.Outcome.NO_WORKER : asked.submit(passed)) {
             case NO_WORKER:
-                passed.fail(ModelWorkers.NO_WORKER);
+                passed.fail(WorkerPool.NO_WORKER);
                 break;
             case FULL:
                 passed.fail(

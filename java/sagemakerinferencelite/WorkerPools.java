@@ -30,7 +30,7 @@ import java.util.concurrent.atomic.AtomicInteger;
  * connection to the zygote, which forks a process for it (zygote/zygote.py), and an event loop does
  * the rest. It is for {@link Models} to load and to unload.
  */
-final class Workers extends WorkLoadManager {
+final class WorkerPools extends WorkLoadManager {
 
     private static final long LIMIT_CHECK_SECONDS = 1;
 
@@ -39,7 +39,7 @@ final class Workers extends WorkLoadManager {
 
     private static final String BOUND = " (each takes open files, which ulimit -n limits).";
 
-    private final ConcurrentMap<String, ModelWorkers> models = new ConcurrentHashMap<>();
+    private final ConcurrentMap<String, WorkerPool> models = new ConcurrentHashMap<>();
     private final ConfigManager config;
     private final EventLoopGroup loops;
     private final SocketAddress zygote;
@@ -48,7 +48,7 @@ final class Workers extends WorkLoadManager {
     private final AtomicInteger live = new AtomicInteger();
     private final AtomicInteger count = new AtomicInteger();
 
-    Workers(ConfigManager config, EventLoopGroup loops, SocketAddress zygote) {
+    WorkerPools(ConfigManager config, EventLoopGroup loops, SocketAddress zygote) {
         super(config, loops);
         this.config = config;
         this.loops = loops;
@@ -62,28 +62,28 @@ final class Workers extends WorkLoadManager {
     }
 
     /** The workers of a model; null where it has none and never had. */
-    ModelWorkers of(String modelName) {
+    WorkerPool of(String modelName) {
         return models.get(modelName);
     }
 
     private void checkLimits() {
         long nowNs = System.nanoTime();
-        for (ModelWorkers each : models.values()) {
+        for (WorkerPool each : models.values()) {
             each.checkLimits(nowNs);
         }
     }
 
     /** All models, in the order of their names. */
-    List<ModelWorkers> sorted() {
-        List<ModelWorkers> all = new ArrayList<>(models.values());
-        all.sort(Comparator.comparing(ModelWorkers::name));
+    List<WorkerPool> sorted() {
+        List<WorkerPool> all = new ArrayList<>(models.values());
+        all.sort(Comparator.comparing(WorkerPool::name));
         return all;
     }
 
     // -- Which models there are: as this map says, which MMS's follows --
 
     void refuseIfTaken(String modelName) {
-        ModelWorkers there = models.get(modelName);
+        WorkerPool there = models.get(modelName);
         if (there != null) {
             throw there.nameIsTaken();
         }
@@ -121,9 +121,9 @@ final class Workers extends WorkLoadManager {
     }
 
     /** Registers a model, without workers. */
-    synchronized ModelWorkers register(Model model) {
-        ModelWorkers made = new ModelWorkers(model, this, config.getJobQueueSize());
-        ModelWorkers there = models.putIfAbsent(made.name(), made);
+    synchronized WorkerPool register(Model model) {
+        WorkerPool made = new WorkerPool(model, this, config.getJobQueueSize());
+        WorkerPool there = models.putIfAbsent(made.name(), made);
         if (there != null) {
             throw there.nameIsTaken();
         }
@@ -132,12 +132,12 @@ final class Workers extends WorkLoadManager {
     }
 
     /** Forgets a model, if it is there still, and ends its workers. Its name is free after that. */
-    void remove(ModelWorkers gone) {
+    void remove(WorkerPool gone) {
         unregister(gone);
         gone.close();
     }
 
-    private synchronized void unregister(ModelWorkers gone) {
+    private synchronized void unregister(WorkerPool gone) {
         if (models.remove(gone.name(), gone)) {
             ModelManager manager = ModelManager.getInstance();
             manager.getModels().remove(gone.name());
@@ -172,10 +172,10 @@ final class Workers extends WorkLoadManager {
         live.addAndGet(-workers);
     }
 
-    Worker newWorker(Model model, ModelWorkers owner, Generation generation) {
+    WorkerConnection newWorker(Model model, WorkerPool owner, Generation generation) {
         int number = count.getAndIncrement();
         int gpus = config.getNumberOfGpu();
-        return new Worker(
+        return new WorkerConnection(
                 model, owner, loops.next(), zygote, gpus > 0 ? number % gpus : -1, number, generation);
     }
 
@@ -193,7 +193,7 @@ final class Workers extends WorkLoadManager {
 
     @Override
     public List<WorkerThread> getWorkers(String modelName) {
-        ModelWorkers workers = models.get(modelName);
+        WorkerPool workers = models.get(modelName);
         return workers == null ? Collections.emptyList() : workers.workers();
     }
 
@@ -205,13 +205,13 @@ final class Workers extends WorkLoadManager {
 
     @Override
     public boolean hasNoWorker(String modelName) {
-        ModelWorkers workers = models.get(modelName);
+        WorkerPool workers = models.get(modelName);
         return workers == null || workers.isEmpty();
     }
 
     @Override
     public int getNumRunningWorkers(String modelName) {
-        ModelWorkers workers = models.get(modelName);
+        WorkerPool workers = models.get(modelName);
         return workers == null ? 0 : workers.runningCount();
     }
 }

@@ -30,9 +30,9 @@ import org.slf4j.LoggerFactory;
  * {@link #shutdown}. For MMS it is one of its own workers, whose thread never runs: what takes a
  * thread there, and two hand-overs a request, is done here by the event loop of the connection.
  */
-final class Worker extends WorkerThread {
+final class WorkerConnection extends WorkerThread {
 
-    private static final Logger LOG = LoggerFactory.getLogger(Worker.class);
+    private static final Logger LOG = LoggerFactory.getLogger(WorkerConnection.class);
 
     /** MMS's (WorkerThread.java), up to a minute. */
     private static final int[] BACK_OFF_SECONDS = {0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 60};
@@ -47,7 +47,7 @@ final class Worker extends WorkerThread {
     private static final int SEND_BUFFER_BYTES = 1 << 20;
 
     private final Model model;
-    private final ModelWorkers owner;
+    private final WorkerPool owner;
     private final EventLoop loop;
     private final SocketAddress address;
     private final int gpu;
@@ -71,9 +71,9 @@ final class Worker extends WorkerThread {
     /** What it is to answer; null: nothing. Written while {@link #owner} is held. */
     volatile List<Invocation> batch;
 
-    Worker(
+    WorkerConnection(
             Model model,
-            ModelWorkers owner,
+            WorkerPool owner,
             EventLoop loop,
             SocketAddress address,
             int gpu,
@@ -294,7 +294,7 @@ final class Worker extends WorkerThread {
             if (kind != Frames.ANSWERS || !isRunning()) {
                 throw new CorruptedFrameException("an answer of an unexpected kind, " + kind);
             }
-            owner.dropped(Worker.this, bytes);
+            owner.dropped(WorkerConnection.this, bytes);
         }
 
         @Override
@@ -304,12 +304,12 @@ final class Worker extends WorkerThread {
             byte kind = frame.readByte();
             if (kind == Frames.ANSWERS && isRunning()) {
                 hasAnswered = true;
-                owner.answered(Worker.this, frame);
+                owner.answered(WorkerConnection.this, frame);
             } else if (kind == Frames.LOADED && !isRunning()) {
                 pid = frame.readInt();
                 loadedNs = System.nanoTime();
                 if (become(WorkerState.WORKER_MODEL_LOADED)) {
-                    owner.loaded(Worker.this);
+                    owner.loaded(WorkerConnection.this);
                 }
             } else if (kind == Frames.FAILED && !isRunning()) {
                 HttpResponseStatus status = Frames.readStatus(frame);
@@ -317,7 +317,7 @@ final class Worker extends WorkerThread {
                 String errorId = Frames.readText(frame);
                 String trace = Frames.readText(frame);
                 owner.loadFailed(
-                        Worker.this, RequestException.logged(status, refusal, errorId, trace));
+                        WorkerConnection.this, RequestException.logged(status, refusal, errorId, trace));
                 channel.close();
             } else {
                 throw new CorruptedFrameException("an answer of an unexpected kind, " + kind);

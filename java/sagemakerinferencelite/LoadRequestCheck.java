@@ -7,7 +7,7 @@ import java.util.Arrays;
 import java.util.List;
 
 /** What is to be loaded, and how: the parameters of POST /models (RegisterModelRequest.java). */
-final class LoadRequest {
+final class LoadRequestCheck {
 
     /** MMS's, where none is given. */
     private static final int BATCH_DELAY_MS = 100;
@@ -41,7 +41,7 @@ final class LoadRequest {
     final boolean synchronous;
 
     /** A load that no request asks for. */
-    LoadRequest(String name, String fallbackName, String url, ConfigManager config) {
+    LoadRequestCheck(String name, String fallbackName, String url, ConfigManager config) {
         this.name = name == null ? null : ModelName.checked(name);
         this.fallbackName = fallbackName;
         this.url = url;
@@ -55,7 +55,7 @@ final class LoadRequest {
     }
 
     /** Throws where a parameter is missing, or has a value that it may not have. */
-    LoadRequest(Parameters parameters, ConfigManager config) {
+    LoadRequestCheck(Parameters parameters, ConfigManager config) {
         url = parameters.text("url", MOST_CHARACTERS);
         if (url == null) {
             throw RequestException.badRequest("Parameter url is required.");

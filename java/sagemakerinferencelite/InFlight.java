@@ -15,7 +15,7 @@ import java.util.concurrent.atomic.AtomicInteger;
  * admitted any more, and when it returns every admitted request has been answered or lost its
  * client.
  */
-final class Traffic {
+final class InFlight {
 
     private static final long POLL_MS = 5;
     private static final long QUIET_MS = 200;

@@ -27,7 +27,7 @@ import java.util.stream.Collectors;
  * <p>Requests come from the event loops of clients, answers from those of workers: all state is
  * guarded by this object, and nobody else's code runs while it is held.
  */
-final class ModelWorkers {
+final class WorkerPool {
 
     /** Whether a request was taken in. */
     enum Outcome {
@@ -49,10 +49,10 @@ final class ModelWorkers {
 
     /** A batch that a worker has been given, to be sent when the lock is open again. */
     private static final class Assignment {
-        private final Worker worker;
+        private final WorkerConnection worker;
         private final List<Invocation> batch;
 
-        Assignment(Worker worker, List<Invocation> batch) {
+        Assignment(WorkerConnection worker, List<Invocation> batch) {
             this.worker = worker;
             this.batch = batch;
         }
@@ -77,20 +77,20 @@ final class ModelWorkers {
 
     /** New workers, which are not asked anything before all of them have loaded the model. */
     private static final class Reload {
-        private final List<Worker> fresh = new ArrayList<>();
-        private final Set<Worker> loading = new HashSet<>();
+        private final List<WorkerConnection> fresh = new ArrayList<>();
+        private final Set<WorkerConnection> loading = new HashSet<>();
         private final CompletableFuture<Void> done = new CompletableFuture<>();
     }
 
     private final Model model;
-    private final Workers all;
+    private final WorkerPools all;
     private final int capacity;
 
-    private final List<Worker> workers = new ArrayList<>();
+    private final List<WorkerConnection> workers = new ArrayList<>();
     /** Loaded, with nothing to do; the one that was busy last comes first: its memory is in the caches. */
-    private final ArrayDeque<Worker> idle = new ArrayDeque<>();
+    private final ArrayDeque<WorkerConnection> idle = new ArrayDeque<>();
     /** Those that have failed so often that they are not connected again at once. */
-    private final Set<Worker> resting = new HashSet<>();
+    private final Set<WorkerConnection> resting = new HashSet<>();
 
     private final ArrayDeque<Invocation> queue = new ArrayDeque<>();
     /** Requests that have been taken in and not been answered. */
@@ -111,7 +111,7 @@ final class ModelWorkers {
 
     private int reloads;
 
-    ModelWorkers(Model model, Workers all, int capacity) {
+    WorkerPool(Model model, WorkerPools all, int capacity) {
         this.model = model;
         this.all = all;
         this.capacity = capacity;
@@ -162,15 +162,15 @@ final class ModelWorkers {
 
     /** What follows from another number of workers, to be done when the lock is open again. */
     private final class Rescaling {
-        private final List<Worker> added = new ArrayList<>();
-        private final List<Worker> removed = new ArrayList<>();
+        private final List<WorkerConnection> added = new ArrayList<>();
+        private final List<WorkerConnection> removed = new ArrayList<>();
         private List<Scaling> outdated;
         private List<Invocation> owed;
 
         void carryOut() {
             outdated.forEach(each -> each.done.complete(false));
-            removed.forEach(Worker::shutdown);
-            added.forEach(Worker::connect);
+            removed.forEach(WorkerConnection::shutdown);
+            added.forEach(WorkerConnection::connect);
             fail(owed, NO_WORKER);
         }
     }
@@ -181,7 +181,7 @@ final class ModelWorkers {
         }
     }
 
-    private void add(int count, List<Worker> added) {
+    private void add(int count, List<WorkerConnection> added) {
         if (count > 0) {
             all.reserve(count);
             for (int i = 0; i < count; i++) {
@@ -211,15 +211,15 @@ final class ModelWorkers {
     }
 
     /** Removes workers that have nothing to do first; those that are busy go once they have answered. */
-    private void removeUntil(int most, List<Worker> removed) {
+    private void removeUntil(int most, List<WorkerConnection> removed) {
         int before = workers.size();
         while (workers.size() > most && !idle.isEmpty()) {
-            Worker worker = idle.removeLast();
+            WorkerConnection worker = idle.removeLast();
             workers.remove(worker);
             removed.add(worker);
         }
-        for (Iterator<Worker> each = workers.iterator(); workers.size() > most && each.hasNext(); ) {
-            Worker worker = each.next();
+        for (Iterator<WorkerConnection> each = workers.iterator(); workers.size() > most && each.hasNext(); ) {
+            WorkerConnection worker = each.next();
             each.remove();
             resting.remove(worker);
             if (worker.batch == null) {
@@ -245,7 +245,7 @@ final class ModelWorkers {
             refused.completeExceptionally(e);
             return refused;
         }
-        begun.fresh.forEach(Worker::connect);
+        begun.fresh.forEach(WorkerConnection::connect);
         return begun.done;
     }
 
@@ -270,8 +270,8 @@ final class ModelWorkers {
     }
 
     /** Whether it is a new worker of a reload, which then goes on. */
-    private boolean isReloaded(Worker worker) {
-        List<Worker> ended = new ArrayList<>();
+    private boolean isReloaded(WorkerConnection worker) {
+        List<WorkerConnection> ended = new ArrayList<>();
         List<Assignment> next = new ArrayList<>();
         Reload complete = null;
         boolean isOutOfBounds = false;
@@ -290,7 +290,7 @@ final class ModelWorkers {
         }
         if (complete != null) {
             next.forEach(Assignment::begin);
-            ended.forEach(Worker::shutdown);
+            ended.forEach(WorkerConnection::shutdown);
             complete.done.complete(null);
             if (isOutOfBounds) {
                 scale(model.getMinWorkers(), model.getMaxWorkers()); // which was asked for meanwhile
@@ -300,8 +300,8 @@ final class ModelWorkers {
         return true;
     }
 
-    private void takeOver(List<Worker> ended, List<Assignment> next) {
-        for (Worker each : workers) {
+    private void takeOver(List<WorkerConnection> ended, List<Assignment> next) {
+        for (WorkerConnection each : workers) {
             // One that is busy ends when it has answered: see goOn().
             if (each.batch == null) {
                 ended.add(each);
@@ -322,7 +322,7 @@ final class ModelWorkers {
     }
 
     /** Whether the worker is of a reload, which has failed then. */
-    private boolean failsReload(Worker worker, RequestException reason) {
+    private boolean failsReload(WorkerConnection worker, RequestException reason) {
         Reload failed;
         synchronized (this) {
             if (reload == null || !reload.fresh.contains(worker)) {
@@ -345,7 +345,7 @@ final class ModelWorkers {
 
     private static void end(Reload failed, RequestException reason) {
         if (failed != null) {
-            failed.fresh.forEach(Worker::shutdown);
+            failed.fresh.forEach(WorkerConnection::shutdown);
             failed.done.completeExceptionally(reason);
         }
     }
@@ -366,7 +366,7 @@ final class ModelWorkers {
 
     synchronized int runningCount() {
         int count = 0;
-        for (Worker worker : workers) {
+        for (WorkerConnection worker : workers) {
             if (worker.isRunning()) {
                 count++;
             }
@@ -375,21 +375,21 @@ final class ModelWorkers {
     }
 
     void checkLimits(long nowNs) {
-        List<Worker> all;
+        List<WorkerConnection> all;
         synchronized (this) {
             all = new ArrayList<>(workers);
         }
         all.forEach(each -> each.checkLimit(nowNs));
     }
 
-    void loaded(Worker worker) {
+    void loaded(WorkerConnection worker) {
         if (!isReloaded(worker)) {
             makeIdle(worker);
             endReached();
         }
     }
 
-    void loadFailed(Worker worker, RequestException reason) {
+    void loadFailed(WorkerConnection worker, RequestException reason) {
         if (failsReload(worker, reason)) {
             return;
         }
@@ -401,7 +401,7 @@ final class ModelWorkers {
     }
 
     /** The worker is not connected again for a while. Where all are so, nobody is kept waiting. */
-    void rests(Worker worker) {
+    void rests(WorkerConnection worker) {
         List<Invocation> owed = Collections.emptyList();
         synchronized (this) {
             if (workers.contains(worker)) {
@@ -412,12 +412,12 @@ final class ModelWorkers {
         fail(owed, NO_WORKER);
     }
 
-    synchronized void restsNoLonger(Worker worker) {
+    synchronized void restsNoLonger(WorkerConnection worker) {
         resting.remove(worker);
     }
 
     /** The worker's connection has ended: nobody will answer what it was asked. */
-    void lost(Worker worker, boolean failedToLoad, String why) {
+    void lost(WorkerConnection worker, boolean failedToLoad, String why) {
         RequestException whyLost =
                 RequestException.failure(
                         HttpResponseStatus.INTERNAL_SERVER_ERROR,
@@ -499,12 +499,12 @@ final class ModelWorkers {
         endLeaving(answeredAll);
     }
 
-    void answered(Worker worker, ByteBuf frame) {
+    void answered(WorkerConnection worker, ByteBuf frame) {
         goOn(worker, frame.readInt(), each -> each.answer(frame));
     }
 
     /** A worker has answered, and there was no room for it. */
-    void dropped(Worker worker, long bytes) {
+    void dropped(WorkerConnection worker, long bytes) {
         RequestException reason =
                 RequestException.unavailable(
                         "The server has no room for an answer of "
@@ -516,7 +516,7 @@ final class ModelWorkers {
     }
 
     /** Gives a worker that has answered so many requests what is next, and replies to them. */
-    private void goOn(Worker worker, int count, Consumer<Invocation> reply) {
+    private void goOn(WorkerConnection worker, int count, Consumer<Invocation> reply) {
         List<Invocation> batch;
         Assignment next;
         CompletableFuture<Void> answeredAll;
@@ -563,7 +563,7 @@ final class ModelWorkers {
         }
     }
 
-    private void makeIdle(Worker worker) {
+    private void makeIdle(WorkerConnection worker) {
         Assignment next;
         synchronized (this) {
             if (workers.contains(worker)) {
@@ -579,7 +579,7 @@ final class ModelWorkers {
         if (queue.isEmpty() || idle.isEmpty() || !isTime()) {
             return null;
         }
-        Worker worker = takeIdle(near);
+        WorkerConnection worker = takeIdle(near);
         int size = Math.min(queue.size(), Math.max(1, model.getBatchSize()));
         if (size == 1) {
             worker.batch = Collections.singletonList(queue.poll());
@@ -623,9 +623,9 @@ final class ModelWorkers {
     }
 
     /** One on the same event loop, if there is one: it need not be woken up. */
-    private Worker takeIdle(EventLoop near) {
-        for (Iterator<Worker> each = idle.iterator(); each.hasNext(); ) {
-            Worker worker = each.next();
+    private WorkerConnection takeIdle(EventLoop near) {
+        for (Iterator<WorkerConnection> each = idle.iterator(); each.hasNext(); ) {
+            WorkerConnection worker = each.next();
             if (worker.loop() == near) {
                 each.remove();
                 return worker;
@@ -688,7 +688,7 @@ final class ModelWorkers {
 
     /** Ends all workers. Whoever still waits is answered. Called again, it does nothing. */
     void close() {
-        List<Worker> ended;
+        List<WorkerConnection> ended;
         List<Invocation> owed;
         List<Scaling> unfinished;
         Reload interrupted;
@@ -705,7 +705,7 @@ final class ModelWorkers {
             resting.clear();
         }
         // What a worker is busy with is answered when its connection has ended: see lost().
-        ended.forEach(Worker::shutdown);
+        ended.forEach(WorkerConnection::shutdown);
         fail(owed, unloaded());
         RequestException unloaded =
                 RequestException.conflict(
