@@ -7,7 +7,7 @@ import sys
 import time
 
 from sagemaker_inference_lite.supervision.child import ChildProcess
-from sagemaker_inference_lite.supervision.loop import reap_strangers
+from sagemaker_inference_lite.supervision.loop import reap_orphans
 
 ORPHANS = 3
 
@@ -35,10 +35,10 @@ for _ in range(ORPHANS):
     # The shell ends at once, and what it has started ends after it, as a child of this process.
     subprocess.run(["/bin/sh", "-c", "sleep 0.05 &"], check=True)
 until(lambda: len(zombies()) == 1 + ORPHANS)
-reap_strangers([own.pid])
+reap_orphans([own.pid])
 assert own.pid in zombies(), "the child's status was taken from its owner"
 assert own.poll() == 7
-reap_strangers([own.pid])
+reap_orphans([own.pid])
 assert zombies() == [], zombies()
-reap_strangers([])
+reap_orphans([])
 print("all reaped")

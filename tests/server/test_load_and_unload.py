@@ -22,7 +22,7 @@ def test_a_load_of_a_model_that_is_being_unloaded_is_409(multi: Server, model: s
     """The answer says what to wait for; once the DELETE has been answered, the name is free."""
     multi.load(model)
     with ThreadPoolExecutor(4) as pool:
-        slow = pool.submit(multi.invoke, "sleep 3", model)
+        slow = pool.submit(multi.invoke, "sleep 1.5", model)
         time.sleep(0.3)  # for the request to be there; were it not, DELETE would not wait for it
         unloads = [pool.submit(multi.unload, model) for _ in range(3)]
         assert eventually(lambda: multi.invoke("echo", model).status_code == 503)

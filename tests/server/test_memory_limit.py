@@ -74,6 +74,8 @@ def test_who_asks_for_memory_goes_and_nobody_else(limited: Server) -> None:
     assert limited.invoke("allocate 500", "small").status_code == 507
     assert {each: limited.invoke("pid", each).text for each in pids} == pids
     assert limited.unload("model-0").status_code == 200
+    # DELETE is answered when nothing is asked of the model any more; its memory is free when its process has ended.
+    eventually(lambda: not psutil.pid_exists(int(pids["model-0"])))
     # Smaller than what has gone, because the others and the small one have taken a little more meanwhile.
     assert limited.load(name, "hold 100").status_code == 200
 
