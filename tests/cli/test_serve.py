@@ -152,7 +152,7 @@ def in_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
         (["m.joblib", "--port", "40000"], 2, "40000 is not in the range 1<=x<=32766"),
         (["m.joblib", "--env", "SAGEMAKER_BIND_TO_PORT=1"], 2, "--env SAGEMAKER_BIND_TO_PORT: --port says it"),
         (["m.joblib", "--env", "SAGEMAKER_BATCH=x"], 2, "SAGEMAKER_BATCH='x': expected true or false"),
-        (["m.joblib", "--host", "300.0.0.1"], 2, "'300.0.0.1' is no IPv4 address"),
+        (["m.joblib", "--host", "300.0.0.1"], 2, "'300.0.0.1' is neither an IPv4 address"),
     ],
 )
 @pytest.mark.usefixtures("in_directory")

@@ -157,7 +157,7 @@ def test_pickles_are_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a", "a.txt", "a/b.npy", "../a.npy", "/a.npy", "a\\b.npy", "a/"])
 def test_members_that_are_no_arrays_are_400(name: str) -> None:
     """A member that is no NPY file, or lies in a directory, is refused."""
-    assert "no NPY file at the top" in refusal(zipped({name: npy(np.eye(2))}))
+    assert "not an NPY file at the top" in refusal(zipped({name: npy(np.eye(2))}))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
