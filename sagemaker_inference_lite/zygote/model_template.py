@@ -27,7 +27,13 @@ from sagemaker_inference_lite.zygote.before_fork import prepare_to_fork
 from sagemaker_inference_lite.zygote.event_loop import EventLoop
 from sagemaker_inference_lite.zygote.template import LONGEST_MESSAGE, Template, serve_orders
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("sagemaker_inference_lite.zygote")
+
+# A model template that is killed, most likely for memory, would be again.
+_MAX_DEATHS = 3
+
+# Forks the model template: called with its end of the control socket, and what it is to load; its pid.
+ForkModelTemplate = Callable[[socket.socket, wire.Load], int]
 
 
 def become_model_template(
@@ -74,15 +80,6 @@ def become_model_template(
     finally:
         standard_streams.flush()
         os._exit(1)
-
-
-logger = logging.getLogger("sagemaker_inference_lite.zygote")
-
-# A model template that is killed, most likely for memory, would be again.
-_MAX_DEATHS = 3
-
-# Forks the model template: called with its end of the control socket, and what it is to load; its pid.
-ForkModelTemplate = Callable[[socket.socket, wire.Load], int]
 
 
 class ModelTemplate:

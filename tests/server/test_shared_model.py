@@ -104,7 +104,7 @@ def test_a_worker_that_died_is_replaced_without_a_load(server: Server) -> None:
     assert len((server.base_dir / "model" / "loads").read_text().split()) == 1
 
 
-def test_a_keeper_that_is_killed_is_replaced_when_it_is_needed(start: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_template_that_is_killed_is_replaced_when_it_is_needed(start: Callable[..., Server], tmp_path: Path) -> None:
     """Workers go on without it; the next worker that is needed has it loaded again, and nothing outlives the server."""
     loads = place(tmp_path)
     server = start(handler=None, **SHARED).ready()

@@ -23,7 +23,7 @@ LOAD = wire.Load("model", "/model", 1, "handler", None)
         (None, "it could not be loaded"),
     ],
 )
-def test_the_end_of_a_keeper_is_seen_before_its_word(
+def test_the_end_of_a_template_is_seen_before_its_message(
     caplog: pytest.LogCaptureFixture, word: dict[str, object] | None, reason: str
 ) -> None:
     """The reason that it gave is the one that is logged; where it gave none, that is."""
