@@ -3,6 +3,14 @@
 
 What a model holds is then in memory once, as far as nobody writes to it. It is the handler's part to be fit for that,
 so it is asked for by a setting; where the template sees that a model is not, the workers load it each for itself.
+
+    ABSENT --a worker is to be forked--> LOADING --loaded--> READY
+       ^                                    |                  |
+       |                                    | fails, is unfit, | it ends, or does not
+       |                                    | takes too long   | answer, too often
+       |                                    v                  v
+       |                                 GIVEN_UP <------------+
+       +-------- it ends, or does not answer, not too often ---+
 """
 
 from __future__ import annotations
@@ -14,6 +22,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any, Callable
 
 from sagemaker_inference_lite.ipc import wire
@@ -82,13 +91,25 @@ def become_model_template(
         os._exit(1)
 
 
+class State(Enum):
+    """Where the one template is; the picture above has the transitions."""
+
+    ABSENT = "absent"
+    LOADING = "loading"
+    READY = "ready"
+    GIVEN_UP = "given up"
+
+
 class ModelTemplate:
     """Has the model loaded once, when its first worker is to be forked, and all workers forked from there.
 
     Args:
         loop: The zygote's.
-        fork_keeper: Forks the model template.
+        fork_template: Forks the model template.
         limit_seconds: The longest that the load may take.
+
+    Attributes:
+        state: Where the template is.
     """
 
     def __init__(self, loop: EventLoop, fork_template: ForkModelTemplate, limit_seconds: float) -> None:
@@ -96,15 +117,14 @@ class ModelTemplate:
         self._fork_template = fork_template
         self._limit_seconds = limit_seconds
         self._template: Template | None = None
-        self._is_loading = False
-        self._is_given_up = False
+        self.state = State.ABSENT
         self._deaths = 0
 
     def is_pending(self, load: wire.Load) -> bool:
         """Whether the model is about to be there; has it loaded where it is not."""
-        if self._template is None and not self._is_given_up:
+        if self.state is State.ABSENT:
             self._begin(load)
-        return self._is_loading
+        return self.state is State.LOADING
 
     def spawn(self, order: dict[str, Any], files: Sequence[int]) -> int | None:
         """Have the model template fork a worker; its pid, or None where the worker has to load the model itself."""
@@ -129,10 +149,11 @@ class ModelTemplate:
         if template is None or template.pid != pid:
             return
         template.has_ended = True
-        if self._is_loading:
-            self._on_message()  # its end may be seen before its last words
+        if self.state is State.LOADING:
+            self._on_message()  # its end may be seen before its last message
         if self._template is template:
-            self._lose("it could not be loaded" if self._is_loading else "the process that holds it has ended")
+            is_loading = self.state is State.LOADING
+            self._lose("it could not be loaded" if is_loading else "the process that holds it has ended")
 
     def _begin(self, load: wire.Load) -> None:
         if load.gpu_id is not None:
@@ -152,7 +173,7 @@ class ModelTemplate:
             self._give_up(str(error))
             return
         self._template = template
-        self._is_loading = True
+        self.state = State.LOADING
         self._loop.later(self._limit_seconds, functools.partial(self._check_limit, template))
 
     def _on_message(self) -> None:
@@ -169,10 +190,10 @@ class ModelTemplate:
             self._lose(message["unfit"], for_good=True)
         else:
             logger.info("the model loaded in %d ms, for all workers to share", message["milliseconds"])
-            self._is_loading = False
+            self.state = State.READY
 
     def _check_limit(self, template: Template) -> None:
-        if template is self._template and self._is_loading:
+        if template is self._template and self.state is State.LOADING:
             self._lose(f"it takes longer than {self._limit_seconds:.0f} seconds to load", for_good=True)
 
     def _lose(self, reason: str, for_good: bool = False) -> None:
@@ -181,12 +202,12 @@ class ModelTemplate:
             self._loop.drop(template.control)
             kill_group(template.pid)
         self._deaths += 1
-        if for_good or self._is_loading or self._deaths >= _MAX_DEATHS:
+        if for_good or self.state is State.LOADING or self._deaths >= _MAX_DEATHS:
             self._give_up(reason)
         else:
+            self.state = State.ABSENT
             logger.warning("the model is loaded again for its workers to share: %s", reason)
-        self._is_loading = False
 
     def _give_up(self, reason: str) -> None:
-        self._is_given_up = True
+        self.state = State.GIVEN_UP
         logger.warning("the model is not shared, and each worker loads it by itself: %s", reason)

@@ -19,7 +19,7 @@ from sagemaker_inference_lite.zygote.import_template import ImportTemplates
 from sagemaker_inference_lite.zygote.model_template import ModelTemplate, become_model_template
 from sagemaker_inference_lite.zygote.models import Slot
 from sagemaker_inference_lite.zygote.parent import Supervisor
-from sagemaker_inference_lite.zygote.template import become_import_template
+from sagemaker_inference_lite.zygote.template import TemplateSource, become_import_template
 
 # The longest that an import template may import.
 _IMPORT_SECONDS = 60
@@ -40,7 +40,7 @@ class Spawner:
         self._supervisor = supervisor
         self._templates = self._find_templates()
 
-    def _find_templates(self) -> ImportTemplates | ModelTemplate | None:
+    def _find_templates(self) -> TemplateSource | None:
         settings = self._defaults.settings
         wanted = settings.model_server_share_imports if settings.multi_model else settings.model_server_share_model
         if not adopt_orphans() or not wanted:

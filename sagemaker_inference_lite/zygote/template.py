@@ -17,8 +17,9 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
+from sagemaker_inference_lite.ipc import wire
 from sagemaker_inference_lite.runtime import fork_guard, standard_streams
 from sagemaker_inference_lite.worker.after_fork import die_with_parent
 from sagemaker_inference_lite.worker.imports import import_all
@@ -37,12 +38,31 @@ _FILES_OF_A_SPEC = 4
 RunWorker = Callable[[dict[str, Any], Sequence[int]], None]
 
 
+class TemplateSource(Protocol):
+    """Has templates made, and workers forked by them."""
+
+    def is_pending(self, load: wire.Load) -> bool:
+        """Whether a template is about to come that a worker for this load had better wait for."""
+
+    def spawn(self, order: dict[str, Any], files: Sequence[int]) -> int | None:
+        """Have the template fork a worker; its pid, or None where the zygote has to do it itself."""
+
+    def holders(self) -> Sequence[int]:
+        """The processes, other than workers, that run a model's code."""
+
+    def note_imports(self, modules: Sequence[str]) -> None:
+        """Note what a load had to import of the image's packages."""
+
+    def child_ended(self, pid: int) -> None:
+        """Note that a child of the zygote has ended."""
+
+
 class Template:
-    """An import template, as the zygote sees it.
+    """A template, as the zygote sees it.
 
     Attributes:
         pid: The process.
-        control: Where it takes orders and answers. Its end ends the import template.
+        control: Where it takes orders and answers. Its end ends the template.
         modules: What it has imported, or is about to.
         has_ended: The zygote has seen its end; its pid may be another's.
     """
