@@ -179,7 +179,7 @@ final class InvocationHandler extends ChannelDuplexHandler {
                                 + model
                                 + ". Consider increasing job queue size.");
                 break;
-            case LEAVING:
+            case DRAINING:
                 passed.fail(
                         HttpResponseStatus.SERVICE_UNAVAILABLE,
                         "ServiceUnavailableException",

@@ -287,13 +287,13 @@ final class Models {
      * several callers at a time one has unloaded it, and the others are told that it is gone.
      */
     CompletableFuture<Void> unload(String name) {
-        WorkerPool leaving = workers.of(name);
-        if (leaving == null) {
+        WorkerPool drained = workers.of(name);
+        if (drained == null) {
             throw workers.unknown(name);
         }
         CompletableFuture<Void> idle = new CompletableFuture<>();
-        if (!leaving.leave(idle)) {
-            return leaving.gone()
+        if (!drained.beginDrain(idle)) {
+            return drained.gone()
                     .thenRun(
                             () -> {
                                 throw workers.unknown(name);
@@ -305,7 +305,7 @@ final class Models {
         return idle.thenRun(
                 () -> {
                     timer.cancel(false);
-                    forget(leaving);
+                    forget(drained);
                 });
     }
 }

