@@ -44,8 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # What starts them and looks after them. It meets the request side in names of programs only.
     "supervision": BASE,
     "mms": BASE | {"machine"},
-    "launch": BASE | {"machine", "mms", "supervision"},
-    "model_server": BASE | LAUNCH | {"requirements"},
+    "launch": BASE | {"machine", "mms", "requirements", "supervision"},
+    "model_server": BASE | LAUNCH,
     "entry_point": BASE | {"model_server"},
     # These stand on top, for people.
     "local": BASE | LAUNCH | REQUEST | {"archives", "model_server"},

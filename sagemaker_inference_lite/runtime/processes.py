@@ -7,8 +7,8 @@ import ctypes
 import os
 import resource
 import signal
-from collections.abc import Container
-from contextlib import suppress
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
 
 
 def describe(returncode: int) -> str:
@@ -63,6 +63,16 @@ def prctl(option: int, argument: int) -> bool:
 def adopt_orphans(adopts: bool = True) -> bool:
     """Has this process become the parent of what its children leave behind, or no longer (Linux); whether it could."""
     return prctl(_PR_SET_CHILD_SUBREAPER, adopts)
+
+
+@contextmanager
+def adopting_orphans() -> Iterator[None]:
+    """Be the parent of what descendants leave behind, while the block runs."""
+    adopt_orphans()
+    try:
+        yield
+    finally:
+        adopt_orphans(False)
 
 
 def mark() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 from sagemaker_inference_lite.runtime import standard_streams
 from sagemaker_inference_lite.supervision.line_writer import LineWriter
@@ -14,6 +15,9 @@ _STDOUT, _STDERR = 1, 2
 
 # How long it may take to put the descriptors back once all has been written.
 _RESTORE_SECONDS = 0.2
+
+# How long it may take to write what has been printed, where nobody says how long.
+_CLOSE_SECONDS = 0.9
 
 
 class CapturedOutput:
@@ -26,9 +30,19 @@ class CapturedOutput:
         self._relay = OutputRelay()
         self._saved: dict[int, int] = {}
         self._writers: dict[int, LineWriter] = {}
+        self._is_capturing = False
+
+    def __enter__(self) -> CapturedOutput:
+        self.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._is_capturing:
+            self.close(time.monotonic() + _CLOSE_SECONDS)
 
     def start(self) -> None:
         """Begin to capture. 0, 1 and 2 must be open, so that no pipe gets one of these numbers."""
+        self._is_capturing = True
         self._saved = {number: standard_streams.duplicate(number) for number in (_STDOUT, _STDERR)}
         is_one = os.path.sameopenfile(*self._saved.values())
         out = LineWriter(self._saved[_STDOUT])
@@ -54,6 +68,7 @@ class CapturedOutput:
         Where whoever reads there is asleep, so that it has not been written by the deadline, the pipes stay, and are
         emptied for as long as this process lives: nothing that it prints at its own end waits for a reader either.
         """
+        self._is_capturing = False
         standard_streams.flush()
         if not (self._relay.settle(deadline) and self._writers_settle(deadline)):
             return
