@@ -21,6 +21,8 @@ from sagemaker_inference_lite.handlers.out_of_memory import is_memory_error
 from sagemaker_inference_lite.runtime import fork_guard, tracebacks
 from sagemaker_inference_lite.runtime.printable import encodable, named, on_one_line
 
+logger = logging.getLogger(__name__)
+
 
 class Description(NamedTuple):
     """What a caller may know of an error.
@@ -93,9 +95,6 @@ def error_body(type_name: str, message: str, *, error_id: str | None = None, tra
     # Half of a surrogate pair would be an escape that strict readers of JSON refuse (RFC 8259, section 8.2).
     known = {name: encodable(value) for name, value in error.items() if value is not None}
     return json.dumps({"error": known}).encode("ascii")
-
-
-logger = logging.getLogger(__name__)
 
 
 class Failure(NamedTuple):

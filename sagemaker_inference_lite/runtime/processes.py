@@ -10,6 +10,13 @@ import signal
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 
+_PR_SET_CHILD_SUBREAPER = 36
+# Found before any fork: to look for it takes 300 KB of memory of the child's own.
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
+
+_MARKED = 1 << 62
+_MOST_PIDS = 1 << 22  # PID_MAX_LIMIT of Linux
+
 
 def describe(returncode: int) -> str:
     """A clause for ``subprocess.Popen.returncode``, such as "was killed by SIGKILL: most likely out of memory"."""
@@ -45,14 +52,6 @@ def kill_group(group: int) -> None:
     """Kill all processes of a process group; nothing happens where there are none."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
-
-
-_PR_SET_CHILD_SUBREAPER = 36
-# Found before any fork: to look for it takes 300 KB of memory of the child's own.
-_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
-
-_MARKED = 1 << 62
-_MOST_PIDS = 1 << 22  # PID_MAX_LIMIT of Linux
 
 
 def prctl(option: int, argument: int) -> bool:

@@ -41,7 +41,7 @@ class ImportTemplates:
 
     Args:
         loop: The zygote's.
-        fork_candidate: Forks a pending template from the zygote itself, where there is no import template yet; its pid.
+        fork_template: Forks a pending template from the zygote itself, where there is no import template yet; its pid.
         limit_seconds: The longest that a pending template may take to import.
     """
 

@@ -30,7 +30,7 @@ class Spawner:
 
     Args:
         loop: The zygote's.
-        inheritance: What all workers have in common.
+        defaults: What all workers have in common.
         supervisor: Told of each process, whose output it reads.
     """
 

@@ -70,8 +70,6 @@ _PENDING_SECONDS = 0.01
 # A worker tells each kind of event once; one more is the look that finds nothing.
 _MOST_EVENTS = 7
 
-_STDOUT = 1
-
 
 class Zygote:
     """Models come and go, workers are forked and end. One thread, because a fork takes only that which calls it."""

@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,7 @@ import pytest
 from sagemaker_inference_lite import errors
 from sagemaker_inference_lite.handlers.import_path import import_file, put_first_on_path
 
-
-@pytest.fixture(autouse=True)
-def _modules_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Takes back what a test does to sys.path and sys.modules."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = dict(sys.modules)
-    yield
-    for name in set(sys.modules) - set(before):
-        del sys.modules[name]
-    sys.modules.update(before)
+pytestmark = pytest.mark.usefixtures("modules_as_they_were")
 
 
 def directory(path: Path, **files: str) -> Path:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,7 @@ from sagemaker_inference_lite.handlers.inference_script import Hooks
 CONTEXT = Context("model", "/nowhere")
 NAMES = ("model_fn", "input_fn", "predict_fn", "output_fn")
 
-
-@pytest.fixture(autouse=True)
-def _modules_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Takes back what a load does to sys.path and sys.modules."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = dict(sys.modules)
-    yield
-    for name in set(sys.modules) - set(before):
-        del sys.modules[name]
-    sys.modules.update(before)  # code, which a package of that name takes the place of
+pytestmark = pytest.mark.usefixtures("modules_as_they_were")
 
 
 def write(model_dir: Path, text: str, program: str = "inference.py") -> Path:
